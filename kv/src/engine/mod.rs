@@ -1,0 +1,169 @@
+//! The storage engine: four column families behind one trait.
+//!
+//! Writes go without a write-ahead log: the Raft log is the only one (DESIGN §3). A batch is
+//! atomic over the families, and so is a flush; a crash loses everything after the last flush and
+//! nothing before it. The store decides when to flush.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Result, Timestamp};
+
+/// A column family (DESIGN §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cf {
+    /// User key → newest committed version.
+    Data,
+    /// User key, timestamp descending → older version.
+    History,
+    /// User key, strength, transaction → replicated lock or intent.
+    Lock,
+    /// Range descriptors, applied state, transaction records, commit markers, thresholds.
+    Local,
+}
+
+impl Cf {
+    /// All families, in the order in which a read opens its iterators (R4) and `Local` last.
+    pub const ALL: [Cf; 4] = [Cf::Lock, Cf::Data, Cf::History, Cf::Local];
+
+    /// The family's name on disk and in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cf::Data => "data",
+            Cf::History => "history",
+            Cf::Lock => "lock",
+            Cf::Local => "local",
+        }
+    }
+}
+
+/// One operation of a [`WriteBatch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOp {
+    /// Sets `key` to `value`.
+    Put {
+        /// Family.
+        cf: Cf,
+        /// Key.
+        key: Bytes,
+        /// Value.
+        value: Bytes,
+    },
+    /// Removes `key`.
+    Delete {
+        /// Family.
+        cf: Cf,
+        /// Key.
+        key: Bytes,
+    },
+    /// Removes every key in `[start, end)`.
+    DeleteRange {
+        /// Family.
+        cf: Cf,
+        /// First key.
+        start: Bytes,
+        /// First key not removed.
+        end: Bytes,
+    },
+}
+
+/// Operations that take effect together, in order.
+#[derive(Clone, Debug, Default)]
+pub struct WriteBatch {
+    /// The operations.
+    pub ops: Vec<WriteOp>,
+}
+
+impl WriteBatch {
+    /// Appends a put.
+    pub fn put(&mut self, cf: Cf, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.ops.push(WriteOp::Put { cf, key: key.into(), value: value.into() });
+    }
+
+    /// Appends a removal.
+    pub fn delete(&mut self, cf: Cf, key: impl Into<Bytes>) {
+        self.ops.push(WriteOp::Delete { cf, key: key.into() });
+    }
+
+    /// Appends a removal of `[start, end)`.
+    pub fn delete_range(&mut self, cf: Cf, start: impl Into<Bytes>, end: impl Into<Bytes>) {
+        self.ops.push(WriteOp::DeleteRange { cf, start: start.into(), end: end.into() });
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+/// An iterator over `[lower, upper)` of one family, as of its creation. Starts unpositioned.
+pub trait EngineIter {
+    /// Positions at the first key ≥ `key`.
+    fn seek(&mut self, key: &[u8]);
+    /// Positions at the last key ≤ `key`.
+    fn seek_for_prev(&mut self, key: &[u8]);
+    /// Positions at the first key.
+    fn seek_to_first(&mut self);
+    /// Positions at the last key.
+    fn seek_to_last(&mut self);
+    /// Moves on.
+    fn next(&mut self);
+    /// Moves back.
+    fn prev(&mut self);
+    /// Whether positioned at an entry. False at either end and after an error: see
+    /// [`EngineIter::status`].
+    fn valid(&self) -> bool;
+    /// The current key; only when valid.
+    fn key(&self) -> &[u8];
+    /// The current value; only when valid.
+    fn value(&self) -> &[u8];
+    /// The error that ended the iteration, if one did.
+    fn status(&self) -> Result<()>;
+}
+
+/// What the engine's compaction filters may drop (R3, R4). Only thresholds that are flushed may
+/// be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterThresholds {
+    /// History superseded at or below it may go.
+    pub gc: Timestamp,
+    /// Tombstones in `data` at or below it may go.
+    pub tombstone: Timestamp,
+    /// Commit markers whose commit timestamp is at or below it may go.
+    pub marker: Timestamp,
+}
+
+/// Sizes for flush decisions, EXPLAIN and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Bytes in memtables, all families.
+    pub memtable_bytes: u64,
+    /// Bytes of live table files, all families.
+    pub table_bytes: u64,
+}
+
+/// A storage engine.
+pub trait Engine: Send + Sync {
+    /// Reads `key`: replaces `out` by its value and returns true, or returns false.
+    fn get(&self, cf: Cf, key: &[u8], out: &mut Vec<u8>) -> Result<bool>;
+    /// Like [`Engine::get`] over flushed state only.
+    fn get_flushed(&self, cf: Cf, key: &[u8], out: &mut Vec<u8>) -> Result<bool>;
+    /// An iterator over `[lower, upper)`; an empty `upper` means no bound.
+    fn iter<'a>(&'a self, cf: Cf, lower: &[u8], upper: &[u8]) -> Result<Box<dyn EngineIter + Send + 'a>>;
+    /// Applies a batch atomically, without a log.
+    fn write(&self, batch: &WriteBatch) -> Result<()>;
+    /// Flushes all families atomically; returns when durable. Blocks for long.
+    fn flush(&self) -> Result<()>;
+    /// Compacts `[start, end)` of a family (empty `end`: no bound). Blocks for long.
+    fn compact(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<()>;
+    /// Tells the compaction filters what they may drop.
+    fn set_filter_thresholds(&self, thresholds: FilterThresholds);
+    /// Approximate bytes on disk of `[start, end)`.
+    fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
+    /// Sizes.
+    fn stats(&self) -> EngineStats;
+}
+
+/// An engine shared by the layers of a node.
+pub type SharedEngine = Arc<dyn Engine>;

@@ -1,0 +1,1 @@
+//! Garbage collection under thresholds (R3, R4).

@@ -1,0 +1,86 @@
+//! The seams (R1): every way in which time, randomness, scheduling and files reach a node.
+//!
+//! Production implements them with the operating system and tokio (in `cairn-server`); the
+//! simulator implements them with a seed, virtual time and a disk in memory. Code below `server/`
+//! uses nothing else: no wall clock, monotonic clock, entropy, thread, private runtime,
+//! iteration over unordered maps or unbiased `select!`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Result;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Wall and monotonic time.
+pub trait Clock: Send + Sync {
+    /// Microseconds since the Unix epoch; may jump either way.
+    fn wall_micros(&self) -> u64;
+    /// Nanoseconds of a clock that never goes back; the origin is arbitrary.
+    fn monotonic_nanos(&self) -> u64;
+}
+
+/// Randomness.
+pub trait Rng: Send + Sync {
+    /// 64 random bits.
+    fn next_u64(&self) -> u64;
+}
+
+/// Tasks and waiting.
+pub trait Runtime: Send + Sync {
+    /// Runs `task` concurrently. `name` is for diagnosis. The task ends with the node.
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
+    /// Completes after `duration` of monotonic time.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    /// Lets other tasks run.
+    fn yield_now(&self) -> BoxFuture<'static, ()>;
+    /// Runs work that blocks its thread for long (a flush, a compaction) away from the workers.
+    /// The future completes when the work has; dropping it does not stop the work.
+    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+}
+
+/// A directory of files: the log, spill, snapshots. Names are relative, without separators.
+pub trait Disk: Send + Sync {
+    /// Names of the files, sorted.
+    fn list(&self) -> Result<Vec<String>>;
+    /// Opens an existing file, or creates an empty one if `create`.
+    fn open(&self, name: &str, create: bool) -> Result<Arc<dyn DiskFile>>;
+    /// Renames, replacing. Durable after [`Disk::sync_dir`].
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file. Durable after [`Disk::sync_dir`].
+    fn remove(&self, name: &str) -> Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_dir(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// A file of a [`Disk`]. Writes become durable with [`DiskFile::sync`]; a crash may keep any part
+/// of what was not synced, torn at any byte.
+pub trait DiskFile: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> Result<u64>;
+    /// Reads up to `buf.len()` bytes at `offset`; returns how many (short only at the end).
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+    /// Writes all of `data` at `offset`, extending the file when needed.
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()>;
+    /// Makes data and length durable. Ready at once in production (it blocks its caller): async so
+    /// that the simulator can crash here.
+    fn sync(&self) -> BoxFuture<'_, Result<()>>;
+    /// Cuts or extends with zeroes.
+    fn set_len(&self, len: u64) -> Result<()>;
+}
+
+/// The seams a node is built with, handed down through every layer.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Tasks.
+    pub runtime: Arc<dyn Runtime>,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+}

@@ -1,0 +1,1 @@
+//! Logical plans (owned by the binder and the optimizer).
