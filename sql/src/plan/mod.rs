@@ -1,8 +1,23 @@
-//! Plans: what the binder produces and what the executor runs.
+//! Plans: what a statement becomes before it runs.
+//!
+//! [`plan`] binds a parsed statement and optimizes it. The result is immutable: what varies per
+//! execution (parameter values, timestamps, slots of correlated subqueries) lies in the execution
+//! context, so that a plan can be cached and shared under the key (text or fingerprint, parameter
+//! types, search path, settings that the planner reads, [`CatalogReader::version`]).
 
 pub mod logical;
 pub mod physical;
+mod utility;
 
+use std::sync::Arc;
+
+pub use utility::{BoundCopy, CopyTarget, ExplainOptions, NewColumn, NewTable, Utility};
+
+use crate::Result;
+use crate::ast::Statement;
+use crate::catalog::CatalogReader;
+use crate::expr::Scalar;
+use crate::plan::physical::Node;
 use crate::types::Type;
 
 /// A column of a plan's output.
@@ -15,4 +30,103 @@ pub struct OutputColumn {
     /// Table (OID) and column (attribute number) it comes from unchanged, for RowDescription; zeros
     /// otherwise.
     pub source: (u32, i16),
+}
+
+/// What the planner reads of a session's settings.
+#[derive(Clone, Debug)]
+pub struct PlanSettings {
+    /// Role, for `current_user`.
+    pub user: String,
+    /// Database, for `current_database()`.
+    pub database: String,
+    /// `enable_seqscan` and so on: false makes a method expensive, as in PostgreSQL.
+    pub enable_seqscan: bool,
+    /// `enable_indexscan`
+    pub enable_indexscan: bool,
+    /// `enable_hashjoin`
+    pub enable_hashjoin: bool,
+    /// `enable_nestloop`
+    pub enable_nestloop: bool,
+}
+
+impl Default for PlanSettings {
+    fn default() -> PlanSettings {
+        PlanSettings {
+            user: "postgres".into(),
+            database: "postgres".into(),
+            enable_seqscan: true,
+            enable_indexscan: true,
+            enable_hashjoin: true,
+            enable_nestloop: true,
+        }
+    }
+}
+
+/// A statement ready to run.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// A query or a change of rows.
+    Query(Arc<QueryPlan>),
+    /// Anything else.
+    Utility(Box<Utility>),
+}
+
+/// What a planned query does, for its command tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum QueryKind {
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Plans of one row by its full primary key, which run without batch operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// `Project?(TableScan)` whose access fixes all columns of the primary index by `prefix`.
+    PointRead,
+    /// `Update` over such a scan of all columns and the encoded key.
+    UpdateByKey,
+    /// `Delete` over such a scan.
+    DeleteByKey,
+    /// `Insert` whose input is `Values` of one row without columns: the values are constants,
+    /// parameters and calls of them. No ON CONFLICT.
+    InsertRow,
+}
+
+/// A planned query, INSERT, UPDATE or DELETE.
+#[derive(Clone, Debug)]
+pub struct QueryPlan {
+    /// What it does.
+    pub kind: QueryKind,
+    /// Root operator.
+    pub root: Node,
+    /// Output columns; empty for changes without RETURNING.
+    pub columns: Vec<OutputColumn>,
+    /// Whether rows go to the client (a query, or RETURNING).
+    pub returns_rows: bool,
+    /// Types of `$1`, ….
+    pub parameter_types: Vec<Type>,
+    /// Number of slots of the execution context that correlated subqueries use.
+    pub slots: usize,
+    /// Whether it runs without batch operators.
+    pub direct: Option<Direct>,
+    /// AS OF SYSTEM TIME: an expression without columns; a text is an interval (`-10s`) or a
+    /// timestamp.
+    pub as_of: Option<Scalar>,
+    /// Whether rows are locked (FOR UPDATE, FOR SHARE).
+    pub locks_rows: bool,
+}
+
+/// Binds and optimizes `statement`. `parameter_types` holds the types a client gave (`None`: to be
+/// determined from the context); the plan tells what they became.
+pub fn plan(
+    statement: &Statement,
+    catalog: &dyn CatalogReader,
+    parameter_types: &[Option<Type>],
+    settings: &PlanSettings,
+) -> Result<Planned> {
+    let _ = (statement, catalog, parameter_types, settings);
+    Err(crate::SqlError::unsupported("planning"))
 }
