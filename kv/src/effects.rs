@@ -4,10 +4,16 @@
 //! Encoded with protocol buffers, so that fields can be added; `format` refuses what a binary does
 //! not know.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
 
-use crate::engine::{Engine, WriteBatch};
-use crate::{Result, Timestamp};
+use bytes::{Buf, Bytes};
+use hashbrown::HashMap;
+use prost::Message;
+
+use crate::engine::{Cf, Engine, WriteBatch};
+use crate::mvcc::{self, LockValue, Strength, TxnId};
+use crate::version::{self, escape, in_span};
+use crate::{Error, Result, Timestamp, local_keys};
 
 /// Newest effect format this binary applies.
 pub const EFFECTS_FORMAT: u32 = 1;
@@ -109,16 +115,248 @@ pub struct Thresholds {
     pub marker: Timestamp,
 }
 
+impl Effects {
+    /// Encodes with this binary's format.
+    pub fn encode(&self) -> Vec<u8> {
+        debug_assert_eq!(self.format, EFFECTS_FORMAT);
+        self.encode_to_vec()
+    }
+
+    /// Decodes; keys and values share `bytes`' memory.
+    pub fn decode_checked(bytes: impl Buf) -> Result<Effects> {
+        let effects =
+            Effects::decode(bytes).map_err(|error| Error::Corruption(format!("effects: {error}")))?;
+        effects.check_format()?;
+        Ok(effects)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        match self.format {
+            EFFECTS_FORMAT => Ok(()),
+            0 => Err(Error::Corruption("effects have no format".into())),
+            found => Err(Error::NewerFormat { found, supported: EFFECTS_FORMAT }),
+        }
+    }
+}
+
 /// Adds what `effects` does, against the present state of `engine`, to `batch`. The batch must be
 /// written before the next effects are applied: apply reads the versions it moves to `history`.
 /// An error here stops the node.
 pub fn apply(engine: &dyn Engine, effects: &Effects, batch: &mut WriteBatch) -> Result<()> {
-    let _ = (engine, effects, batch);
-    todo!("kv: apply")
+    let mut applier = Applier::onto(engine, std::mem::take(batch));
+    let result = applier.apply(effects);
+    *batch = applier.into_batch();
+    result
+}
+
+/// Applies several effects into one batch: each sees what those before it have done, though nothing
+/// is written yet. For the replay of the log and for group commit.
+pub struct Applier<'a> {
+    engine: &'a dyn Engine,
+    batch: WriteBatch,
+    /// What the batch does to `data`: the stored form of a key's newest version.
+    data: HashMap<Bytes, Bytes>,
+    /// What the batch does to `lock`, in key order.
+    locks: BTreeMap<Bytes, Option<Bytes>>,
+    thresholds: Option<Thresholds>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Applier<'a> {
+    /// Begins with an empty batch against the present state of `engine`.
+    pub fn new(engine: &'a dyn Engine) -> Applier<'a> {
+        Applier::onto(engine, WriteBatch::default())
+    }
+
+    fn onto(engine: &'a dyn Engine, batch: WriteBatch) -> Applier<'a> {
+        Applier {
+            engine,
+            batch,
+            data: HashMap::new(),
+            locks: BTreeMap::new(),
+            thresholds: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The batch so far: to add an applied index to, or to look at its size. What is put into
+    /// `data` or `lock` here, the applier does not see.
+    pub fn batch(&mut self) -> &mut WriteBatch {
+        &mut self.batch
+    }
+
+    /// The batch, to be written before the engine is read again.
+    pub fn into_batch(self) -> WriteBatch {
+        self.batch
+    }
+
+    /// Adds what `effects` does. An error stops the node.
+    pub fn apply(&mut self, effects: &Effects) -> Result<()> {
+        effects.check_format()?;
+        self.batch.ops.reserve(2 * effects.writes.len() + effects.locks.len() + effects.local.len() + 1);
+        for write in &effects.writes {
+            self.write_version(&write.key, Timestamp(write.ts), write.value.as_deref(), write.fresh)?;
+        }
+        for write in &effects.locks {
+            self.write_lock(write.key.clone(), write.value.clone());
+        }
+        for span in &effects.resolves {
+            self.resolve(span)?;
+        }
+        for write in &effects.local {
+            match &write.value {
+                Some(value) => self.batch.put(Cf::Local, write.key.clone(), value.clone()),
+                None => self.batch.delete(Cf::Local, write.key.clone()),
+            }
+        }
+        if let Some(update) = &effects.thresholds {
+            self.raise_thresholds(update)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a version the newest of its key; the one it supersedes goes to `history`, unless it
+    /// is a tombstone (R3).
+    fn write_version(&mut self, key: &Bytes, ts: Timestamp, value: Option<&[u8]>, fresh: bool) -> Result<()> {
+        let mut old = std::mem::take(&mut self.scratch);
+        let exists = match self.data.get(key) {
+            Some(stored) => {
+                old.clear();
+                old.extend_from_slice(stored);
+                true
+            }
+            None if fresh => {
+                debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
+                false
+            }
+            None => self.engine.get(Cf::Data, key, &mut old)?,
+        };
+        if exists {
+            let header = version::header(key, &old)?;
+            assert!(
+                header.ts < ts,
+                "a version of {} at {ts} must be above the newest one, which is at {} (R5)",
+                escape(key),
+                header.ts
+            );
+            if !header.tombstone {
+                version::supersede(&mut old, ts);
+                let history_key = version::history_key(key, header.ts);
+                self.batch.put(Cf::History, history_key, Bytes::copy_from_slice(&old));
+            }
+        }
+        self.scratch = old;
+        let stored = version::encode(ts, value);
+        self.batch.put(Cf::Data, key.clone(), stored.clone());
+        self.data.insert(key.clone(), stored);
+        Ok(())
+    }
+
+    fn write_lock(&mut self, key: Bytes, value: Option<Bytes>) {
+        match &value {
+            Some(value) => self.batch.put(Cf::Lock, key.clone(), value.clone()),
+            None => self.batch.delete(Cf::Lock, key.clone()),
+        }
+        self.locks.insert(key, value);
+    }
+
+    fn resolve(&mut self, span: &ResolveSpan) -> Result<()> {
+        let txn_id = TxnId::try_from(&span.txn_id[..])
+            .map_err(|_| Error::Corruption("effects: a transaction id has 16 bytes".into()))?;
+        let (ignored, odd) = span.ignored_seqs.as_chunks::<2>();
+        if !odd.is_empty() {
+            return Err(Error::Corruption("effects: ignored sequences come in pairs".into()));
+        }
+        let commit_ts = Timestamp(span.commit_ts);
+        for (stored_key, value) in self.locks_of(&span.start, &span.end, &txn_id)? {
+            let (key, strength, _) = mvcc::parse_lock_key(&stored_key)?;
+            if strength == Strength::Intent && !commit_ts.is_zero() {
+                let key = stored_key.slice(..key.len());
+                let intent = mvcc::decode_lock_value(&stored_key, value)?;
+                self.commit_intent(&key, &intent, commit_ts, ignored)?;
+            }
+            self.write_lock(stored_key, None);
+        }
+        Ok(())
+    }
+
+    fn commit_intent(
+        &mut self,
+        key: &Bytes,
+        intent: &LockValue,
+        commit_ts: Timestamp,
+        ignored: &[[u32; 2]],
+    ) -> Result<()> {
+        let is_ignored = |seq: u32| ignored.iter().any(|[first, last]| (*first..=*last).contains(&seq));
+        let last = intent.values.iter().filter(|value| !is_ignored(value.seq)).max_by_key(|value| value.seq);
+        let Some(last) = last else { return Ok(()) };
+        assert!(
+            intent.write_ts <= commit_ts.0,
+            "an intent of {} written at {} cannot commit at {commit_ts}",
+            escape(key),
+            Timestamp(intent.write_ts)
+        );
+        self.write_version(key, commit_ts, last.value.as_deref(), intent.fresh)
+    }
+
+    /// A transaction's locks in a span as they are behind this batch, by stored key.
+    fn locks_of(&self, start: &[u8], end: &[u8], txn_id: &TxnId) -> Result<Vec<(Bytes, Bytes)>> {
+        let mut found = Vec::new();
+        mvcc::for_each_lock(self.engine, start, end, &mut |_, _, holder, stored, value| {
+            if holder == *txn_id && !self.locks.contains_key(stored) {
+                found.push((Bytes::copy_from_slice(stored), Bytes::copy_from_slice(value)));
+            }
+            Ok(true)
+        })?;
+        for (stored, value) in
+            self.locks.range::<[u8], _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded))
+        {
+            let (key, _, holder) = mvcc::parse_lock_key(stored)?;
+            if !end.is_empty() && key >= end {
+                break;
+            }
+            if let Some(value) = value
+                && holder == *txn_id
+                && in_span(key, start, end)
+            {
+                found.push((stored.clone(), value.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn raise_thresholds(&mut self, update: &ThresholdUpdate) -> Result<()> {
+        let old = match self.thresholds {
+            Some(thresholds) => thresholds,
+            None => thresholds(self.engine)?,
+        };
+        let new = Thresholds {
+            gc: old.gc.max(Timestamp(update.gc)),
+            tombstone: old.tombstone.max(Timestamp(update.tombstone)),
+            marker: old.marker.max(Timestamp(update.marker)),
+        };
+        self.batch.put(Cf::Local, local_keys::thresholds(&[]), local_keys::thresholds_value(&new));
+        self.thresholds = Some(new);
+        Ok(())
+    }
 }
 
 /// The thresholds in `engine`'s `local` family.
 pub fn thresholds(engine: &dyn Engine) -> Result<Thresholds> {
-    let _ = engine;
-    todo!("kv: thresholds")
+    let mut value = Vec::new();
+    if engine.get(Cf::Local, &local_keys::thresholds(&[]), &mut value)? {
+        local_keys::parse_thresholds_value(&value)
+    } else {
+        Ok(Thresholds::default())
+    }
+}
+
+/// The thresholds in `engine`'s flushed state: what compaction filters may use (R4).
+pub fn flushed_thresholds(engine: &dyn Engine) -> Result<Thresholds> {
+    let mut value = Vec::new();
+    if engine.get_flushed(Cf::Local, &local_keys::thresholds(&[]), &mut value)? {
+        local_keys::parse_thresholds_value(&value)
+    } else {
+        Ok(Thresholds::default())
+    }
 }

@@ -3,8 +3,8 @@
 //! This crate knows nothing of ranges, of the transaction protocol or of SQL. Reading order:
 //! [`timestamp`] and [`hlc`] (time), [`encoding`] (bytes whose order is the order of values),
 //! [`engine`] (four column families behind one trait, in RocksDB or in memory), [`effects`] (what
-//! a replicated command does to them), [`mvcc`] (reads at a timestamp), [`gc`] (what may be
-//! forgotten). [`seam`] holds the traits through which time, randomness, tasks and files enter.
+//! a replicated command does to them, over the stored forms of [`version`] and [`local_keys`]),
+//! [`mvcc`] (reads at a timestamp), [`gc`] (what may be forgotten). [`seam`] holds the traits through which time, randomness, tasks and files enter.
 
 pub mod effects;
 pub mod encoding;
@@ -12,9 +12,11 @@ pub mod engine;
 pub mod error;
 pub mod gc;
 pub mod hlc;
+pub mod local_keys;
 pub mod mvcc;
 pub mod seam;
 pub mod timestamp;
+pub mod version;
 
 pub use error::{Error, Result};
 pub use timestamp::Timestamp;

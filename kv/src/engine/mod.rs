@@ -5,10 +5,17 @@
 //! nothing before it. The store decides when to flush.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use crate::{Result, Timestamp};
+
+pub mod mem;
+pub mod rocks;
+
+pub use mem::MemEngine;
+pub use rocks::{RocksEngine, RocksOptions};
 
 /// A column family (DESIGN §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,6 +141,86 @@ pub struct FilterThresholds {
     pub marker: Timestamp,
 }
 
+/// The filter thresholds of an engine, shared with its compaction threads. They only rise.
+#[derive(Debug, Default)]
+pub(crate) struct SharedThresholds {
+    gc: AtomicU64,
+    tombstone: AtomicU64,
+    marker: AtomicU64,
+}
+
+impl SharedThresholds {
+    /// Raises what is lower.
+    pub(crate) fn raise(&self, to: FilterThresholds) {
+        self.gc.fetch_max(to.gc.0, Ordering::SeqCst);
+        self.tombstone.fetch_max(to.tombstone.0, Ordering::SeqCst);
+        self.marker.fetch_max(to.marker.0, Ordering::SeqCst);
+    }
+
+    /// Puts them to a value, lower or not: the engine's content went back.
+    pub(crate) fn reset(&self, to: FilterThresholds) {
+        self.gc.store(to.gc.0, Ordering::SeqCst);
+        self.tombstone.store(to.tombstone.0, Ordering::SeqCst);
+        self.marker.store(to.marker.0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn load(&self) -> FilterThresholds {
+        FilterThresholds {
+            gc: Timestamp(self.gc.load(Ordering::SeqCst)),
+            tombstone: Timestamp(self.tombstone.load(Ordering::SeqCst)),
+            marker: Timestamp(self.marker.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+impl From<crate::effects::Thresholds> for FilterThresholds {
+    fn from(thresholds: crate::effects::Thresholds) -> FilterThresholds {
+        FilterThresholds { gc: thresholds.gc, tombstone: thresholds.tombstone, marker: thresholds.marker }
+    }
+}
+
+/// A hash of a family's whole content, the same on every engine: to compare applied states. What
+/// compaction filters may drop is not left out, so compare states collected alike.
+pub fn digest(engine: &dyn Engine, cf: Cf) -> Result<u64> {
+    let mut hash = Digest::default();
+    let mut iter = engine.iter(cf, &[], &[])?;
+    iter.seek_to_first();
+    while iter.valid() {
+        hash.entry(iter.key(), iter.value());
+        iter.next();
+    }
+    iter.status()?;
+    Ok(hash.finish())
+}
+
+/// FNV-1a over lengths and bytes of entries in order: not for adversaries, stable for ever.
+pub(crate) struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Digest {
+        Digest(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    pub(crate) fn entry(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes(&(key.len() as u64).to_le_bytes());
+        self.bytes(key);
+        self.bytes(&(value.len() as u64).to_le_bytes());
+        self.bytes(value);
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Sizes for flush decisions, EXPLAIN and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
@@ -159,6 +246,11 @@ pub trait Engine: Send + Sync {
     fn compact(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<()>;
     /// Tells the compaction filters what they may drop.
     fn set_filter_thresholds(&self, thresholds: FilterThresholds);
+    /// What the compaction filters may have dropped so far: never less than what they have. A read
+    /// asks *after* it has read or opened its iterator, and then knows whether something it should
+    /// have seen may be missing (R4). An engine that opens with data starts from the thresholds
+    /// stored in it.
+    fn filter_thresholds(&self) -> FilterThresholds;
     /// Approximate bytes on disk of `[start, end)`.
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
     /// Sizes.
