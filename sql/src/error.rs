@@ -45,10 +45,22 @@ states! {
     INVALID_DATETIME_FORMAT = b"22007";
     /// datetime_field_overflow
     DATETIME_OVERFLOW = b"22008";
+    /// invalid_time_zone_displacement_value
+    INVALID_TIME_ZONE_DISPLACEMENT = b"22009";
     /// substring_error
     SUBSTRING_ERROR = b"22011";
     /// division_by_zero
     DIVISION_BY_ZERO = b"22012";
+    /// invalid_argument_for_logarithm
+    INVALID_LOGARITHM_ARGUMENT = b"2201E";
+    /// invalid_argument_for_power_function
+    INVALID_POWER_ARGUMENT = b"2201F";
+    /// invalid_escape_sequence
+    INVALID_ESCAPE = b"22025";
+    /// invalid_regular_expression
+    INVALID_REGULAR_EXPRESSION = b"2201B";
+    /// array_subscript_error
+    ARRAY_SUBSCRIPT = b"2202E";
     /// invalid_parameter_value
     INVALID_PARAMETER_VALUE = b"22023";
     /// invalid_text_representation

@@ -3,12 +3,33 @@
 //! [`Type`] is a SQL type with its modifier; [`Datum`] one value. Text and binary formats are
 //! PostgreSQL's.
 
+pub mod array;
+pub mod binary;
+pub mod context;
+pub mod datetime;
+pub mod float;
+pub mod interval;
+pub mod json;
+pub mod key;
+pub mod modifier;
+pub mod name;
+pub mod numeric;
+pub mod order;
+pub mod text;
+pub mod timezone;
+
 use std::sync::Arc;
+
+pub use binary::{read_binary, write_binary};
+pub use context::{ObjectNames, TextContext};
+pub use name::{Category, format_type, type_by_name};
+pub use order::{compare, hash, hash_into, is_equal};
+pub use text::{parse_text, text_of, write_text};
 
 /// A SQL type's identity. The discriminant is PostgreSQL's OID of the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
-#[allow(missing_docs)]
+#[expect(missing_docs, reason = "the variants are PostgreSQL's type names")]
 pub enum TypeKind {
     Bool = 16,
     Bytea = 17,
@@ -38,6 +59,13 @@ pub enum TypeKind {
     Numeric = 1700,
     Regclass = 2205,
     Regtype = 2206,
+    Regnamespace = 4089,
+    Regrole = 4096,
+    Aclitem = 1033,
+    PgNodeTree = 194,
+    Xid = 28,
+    Cstring = 2275,
+    AclitemArray = 1034,
     Uuid = 2950,
     Void = 2278,
     Record = 2249,
@@ -57,6 +85,11 @@ pub enum TypeKind {
     TimestampArray = 1115,
     DateArray = 1182,
     TimestampTzArray = 1185,
+    TimeArray = 1183,
+    IntervalArray = 1187,
+    RegclassArray = 2210,
+    RegtypeArray = 2211,
+    JsonArray = 199,
     NumericArray = 1231,
     UuidArray = 2951,
     /// Pseudo-type of polymorphic function arguments.
@@ -156,19 +189,64 @@ pub struct Array {
     pub items: Vec<Datum>,
 }
 
-pub mod numeric {
-    //! `numeric`: arbitrary precision with a display scale, NaN and infinities.
+impl Datum {
+    /// Whether this is NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Datum::Null)
+    }
+
+    /// A text value.
+    pub fn text(value: impl Into<Arc<str>>) -> Datum {
+        Datum::Text(value.into())
+    }
 
     /// A numeric value.
-    #[derive(Clone, Debug)]
-    pub enum Numeric {
-        /// NaN, which equals itself and sorts above all.
-        NaN,
-        /// Infinity.
-        Infinity,
-        /// -Infinity.
-        NegInfinity,
-        /// A finite value; the scale of `BigDecimal` (never negative) is PostgreSQL's display scale.
-        Finite(bigdecimal::BigDecimal),
+    pub fn numeric(value: numeric::Numeric) -> Datum {
+        Datum::Numeric(Arc::new(value))
+    }
+
+    /// An array value.
+    pub fn array(element: TypeKind, items: Vec<Datum>) -> Datum {
+        Datum::Array(Arc::new(Array { element, items }))
+    }
+
+    /// An integer of any width, and oid.
+    pub fn as_i64(&self) -> Option<i64> {
+        match *self {
+            Datum::Int2(v) => Some(v.into()),
+            Datum::Int4(v) => Some(v.into()),
+            Datum::Int8(v) => Some(v),
+            Datum::Oid(v) => Some(v.into()),
+            _ => None,
+        }
+    }
+
+    /// A boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Datum::Bool(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// A string of a character type.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Datum::Text(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// Bytes the value occupies outside the enum, for memory accounting.
+    pub fn heap_size(&self) -> usize {
+        match self {
+            Datum::Text(v) => v.len() + 16,
+            Datum::Bytea(v) => v.len() + 16,
+            Datum::Numeric(v) => 56 + v.heap_size(),
+            Datum::Array(a) => {
+                a.items.iter().map(|d| d.heap_size() + std::mem::size_of::<Datum>()).sum::<usize>() + 40
+            }
+            _ => 0,
+        }
     }
 }
