@@ -5,7 +5,25 @@
 //! (whose writes have no log of their own), recovery, and the policy by which the engine is flushed
 //! and the log truncated behind it. It knows nothing of transactions: commands arrive as evaluated
 //! [`cairn_kv::effects::Effects`].
+//!
+//! Reading order: [`store`] (the interface), `driver` (the life of a commit), `replica` (stepping
+//! and applying one range), [`command`] (what stands in an entry), [`log`], [`segment`] and
+//! [`record`] (how it lies on disk), [`entries`] (a range's log as raft-rs sees it), `open` and
+//! `flush` (beginning and end of what the log must keep), [`debug`] (looking at a dead store).
 
+pub mod command;
+pub mod debug;
+mod driver;
+pub mod entries;
+mod flush;
+pub mod log;
+mod logger;
+mod open;
+pub mod record;
+mod replica;
+pub mod segment;
+pub mod spare;
 pub mod store;
+mod waiter;
 
-pub use store::{Applied, Lease, ProposeError, RangeId, Store, StoreConfig, StoreError};
+pub use store::{Applied, Faults, Lease, ProposeError, RangeId, Store, StoreConfig, StoreError, StoreStats};

@@ -1,12 +1,22 @@
 //! A store: one node's log, ranges and engine.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use cairn_kv::Timestamp;
-use cairn_kv::effects::{Effects, Thresholds};
+use cairn_kv::effects::{Effects, ThresholdUpdate, Thresholds};
 use cairn_kv::engine::SharedEngine;
 use cairn_kv::hlc::Hlc;
 use cairn_kv::seam::Env;
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+
+use crate::command::encode_command;
+use crate::driver::{Core, Queue, Work};
+use crate::flush::FlushState;
+use crate::open;
+use crate::segment::Identity;
 
 /// Identity of a range; never reused.
 pub type RangeId = u64;
@@ -27,6 +37,8 @@ pub struct StoreConfig {
     pub flush_memtable_bytes: u64,
     /// How far ahead of use the HLC bound is made durable, microseconds (R11).
     pub hlc_lead_micros: u64,
+    /// Planted bugs; none in production.
+    pub faults: Faults,
 }
 
 impl Default for StoreConfig {
@@ -37,8 +49,24 @@ impl Default for StoreConfig {
             flush_keys: 100_000,
             flush_memtable_bytes: 64 << 20,
             hlc_lead_micros: 1_000_000,
+            faults: Faults::default(),
         }
     }
+}
+
+/// Bugs planted on purpose, for tests that prove that the simulator finds them. For tests only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The log is written but never synced.
+    pub skip_sync: bool,
+    /// A restart forgets the HLC's durable bound.
+    pub hlc_back_after_restart: bool,
+    /// The log is truncated behind what is applied, flushed or not.
+    pub truncate_before_flush: bool,
+    /// Recovery takes a torn last record for a whole one.
+    pub accept_torn_tail: bool,
+    /// Compaction filters run on a threshold that is not replicated, let alone flushed.
+    pub filter_ahead_of_threshold: bool,
 }
 
 /// The right to serve a range.
@@ -90,10 +118,22 @@ pub enum StoreError {
 /// Largest encoded command (R8).
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
 
+/// What a store has done since it opened, and how full it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Log entries applied.
+    pub commits: u64,
+    /// Syncs of the log.
+    pub syncs: u64,
+    /// Bytes written to the log, padding included.
+    pub log_bytes: u64,
+    /// Flushes completed.
+    pub flushes: u64,
+}
+
 /// One node's log, ranges and engine. Cheap to share.
 pub struct Store {
-    _env: Env,
-    _engine: SharedEngine,
+    inner: Arc<Inner>,
 }
 
 impl Store {
@@ -101,39 +141,51 @@ impl Store {
     /// cuts a torn tail, replays what the engine has not flushed, elects itself and takes the
     /// lease of its ranges.
     pub async fn open(env: Env, engine: SharedEngine, config: StoreConfig) -> Result<Arc<Store>, StoreError> {
-        let _ = (env, engine, config);
-        todo!("raft: open")
+        let inner = open::open(env, engine, config).await?;
+        Ok(Arc::new(Store { inner }))
     }
 
     /// A new timestamp; waits for the log where the HLC's durable bound must rise first (R11).
     pub async fn now(&self) -> Result<Timestamp, ProposeError> {
-        todo!("raft: now")
+        loop {
+            if let Some(now) = self.inner.hlc.try_now() {
+                if self.inner.bound_is_near_to(now) {
+                    self.inner.raise_bound_in_background();
+                }
+                return Ok(now);
+            }
+            self.inner.submit(|reply| Work::RaiseBound { reply }).await?;
+        }
     }
 
     /// The node's clock.
     pub fn hlc(&self) -> &Hlc {
-        todo!("raft: hlc")
+        &self.inner.hlc
     }
 
     /// The engine, for reads at the leaseholder.
     pub fn engine(&self) -> &SharedEngine {
-        todo!("raft: engine")
+        &self.inner.engine
     }
 
     /// The seams.
     pub fn env(&self) -> &Env {
-        todo!("raft: env")
+        &self.inner.env
+    }
+
+    /// Whose store this is.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
     }
 
     /// The lease under which this store serves the range, if it does.
     pub fn lease(&self, range: RangeId) -> Option<Lease> {
-        let _ = range;
-        todo!("raft: lease")
+        self.inner.leases.read().get(&range).copied()
     }
 
     /// The replicated thresholds as applied here.
     pub fn thresholds(&self) -> Thresholds {
-        todo!("raft: thresholds")
+        self.inner.thresholds.get()
     }
 
     /// Replicates and applies a command evaluated under `lease`; completes once applied here. On an
@@ -145,17 +197,185 @@ impl Store {
         lease: Lease,
         effects: Effects,
     ) -> Result<Applied, ProposeError> {
-        let _ = (range, lease, effects);
-        todo!("raft: propose")
+        let bytes = effects.encoded_len();
+        if bytes > MAX_COMMAND_BYTES {
+            return Err(ProposeError::TooLarge { bytes, limit: MAX_COMMAND_BYTES });
+        }
+        let payload = encode_command(lease.sequence, &effects);
+        self.inner.submit(|reply| Work::Propose { range, lease, payload, effects, reply }).await
     }
 
     /// Flushes the engine and truncates the log behind it.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        todo!("raft: flush")
+        self.inner.flush_and_truncate().await
     }
 
-    /// Flushes, then refuses further proposals. For a clean shutdown.
+    /// Refuses further proposals, then flushes. For a clean shutdown: the next open replays nothing.
     pub async fn close(&self) -> Result<(), StoreError> {
-        todo!("raft: close")
+        self.inner.queue.lock().refusal.get_or_insert_with(|| "the store is closed".into());
+        self.inner.leases.write().clear();
+        self.inner.flush_and_truncate().await
+    }
+
+    /// Why the store has stopped, if it has: a write or sync of the log or the engine failed.
+    pub fn failure(&self) -> Option<String> {
+        let queue = self.inner.queue.lock();
+        if queue.failed { queue.refusal.clone() } else { None }
+    }
+
+    /// Waits until the store has stopped because of a failure; the node must end then.
+    pub async fn failed(&self) -> String {
+        loop {
+            let notified = self.inner.failure.notified();
+            if let Some(reason) = self.failure() {
+                return reason;
+            }
+            notified.await;
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> StoreStats {
+        self.inner.stats.get()
+    }
+}
+
+/// What a store's tasks share.
+pub(crate) struct Inner {
+    /// For tasks that outlive the call that starts them.
+    this: Weak<Inner>,
+    pub(crate) env: Env,
+    pub(crate) engine: SharedEngine,
+    pub(crate) config: StoreConfig,
+    pub(crate) identity: Identity,
+    pub(crate) hlc: Hlc,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) leases: RwLock<BTreeMap<RangeId, Lease>>,
+    pub(crate) thresholds: ThresholdCell,
+    pub(crate) flush: FlushState,
+    pub(crate) stats: StatCounters,
+    pub(crate) failure: tokio::sync::Notify,
+    raising_bound: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        this: Weak<Inner>,
+        env: Env,
+        engine: SharedEngine,
+        config: StoreConfig,
+        identity: Identity,
+        hlc: Hlc,
+        thresholds: Thresholds,
+    ) -> Inner {
+        Inner {
+            this,
+            env,
+            engine,
+            config,
+            identity,
+            hlc,
+            queue: Mutex::default(),
+            leases: RwLock::default(),
+            thresholds: ThresholdCell::new(thresholds),
+            flush: FlushState::default(),
+            stats: StatCounters::default(),
+            failure: tokio::sync::Notify::new(),
+            raising_bound: AtomicBool::new(false),
+        }
+    }
+
+    /// Shared ownership of this.
+    pub(crate) fn shared(&self) -> Arc<Inner> {
+        self.this.upgrade().expect("it is borrowed from a shared one")
+    }
+
+    /// Opens the store for work.
+    pub(crate) fn start(&self, core: Core) {
+        self.queue.lock().idle = Some(Box::new(core));
+    }
+
+    pub(crate) fn publish_lease(&self, range: RangeId, lease: Option<Lease>) {
+        let mut leases = self.leases.write();
+        match lease {
+            Some(lease) => leases.insert(range, lease),
+            None => leases.remove(&range),
+        };
+    }
+
+    /// Whether less than half of the HLC's lead is left, counted from the wall clock.
+    pub(crate) fn bound_is_near(&self) -> bool {
+        self.hlc.bound() < self.hlc.propose_bound(self.config.hlc_lead_micros / 2)
+    }
+
+    fn bound_is_near_to(&self, now: Timestamp) -> bool {
+        self.hlc.bound() < now.add_micros(self.config.hlc_lead_micros / 2)
+    }
+
+    /// Raises the bound before anyone has to wait for it. Only use of the clock brings this about:
+    /// an idle store syncs nothing.
+    fn raise_bound_in_background(self: &Arc<Self>) {
+        if self.raising_bound.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        let raise = async move {
+            // A failure is met by the next caller who needs the bound.
+            let _ = inner.submit(|reply| Work::RaiseBound { reply }).await;
+            inner.raising_bound.store(false, Ordering::Release);
+        };
+        self.env.runtime.spawn("hlc bound", Box::pin(raise));
+    }
+}
+
+/// The thresholds, for readers without a lock. Each only rises.
+#[derive(Default)]
+pub(crate) struct ThresholdCell {
+    gc: AtomicU64,
+    tombstone: AtomicU64,
+    marker: AtomicU64,
+}
+
+impl ThresholdCell {
+    fn new(thresholds: Thresholds) -> ThresholdCell {
+        ThresholdCell {
+            gc: AtomicU64::new(thresholds.gc.0),
+            tombstone: AtomicU64::new(thresholds.tombstone.0),
+            marker: AtomicU64::new(thresholds.marker.0),
+        }
+    }
+
+    pub(crate) fn raise(&self, update: &ThresholdUpdate) {
+        self.gc.fetch_max(update.gc, Ordering::SeqCst);
+        self.tombstone.fetch_max(update.tombstone, Ordering::SeqCst);
+        self.marker.fetch_max(update.marker, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> Thresholds {
+        Thresholds {
+            gc: Timestamp(self.gc.load(Ordering::SeqCst)),
+            tombstone: Timestamp(self.tombstone.load(Ordering::SeqCst)),
+            marker: Timestamp(self.marker.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+/// Counters behind [`StoreStats`].
+#[derive(Default)]
+pub(crate) struct StatCounters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+}
+
+impl StatCounters {
+    fn get(&self) -> StoreStats {
+        StoreStats {
+            commits: self.commits.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            flushes: self.flushes.load(Ordering::Relaxed),
+        }
     }
 }

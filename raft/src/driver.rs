@@ -1,0 +1,446 @@
+//! Inline group commit.
+//!
+//! Whoever brings work and finds the log idle takes the *seat* and drives the log on its own task:
+//! it steps Raft with all that is queued, writes and syncs one record, applies, answers. Work that
+//! arrives meanwhile is queued and makes the next batch. On an idle store a commit so crosses no
+//! thread; under load one sync serves many. After a few batches the driver, whose own caller waits
+//! too, hands the seat to one of those in the queue.
+//!
+//! The seat always has exactly one place: idle in the queue, in the hands of a driver, or on its
+//! way to a waiter. A driver's future that is dropped goes on as a task of its own, so what is half
+//! written is completed and nobody hangs. A seat that is dropped all the same (a panic, a runtime
+//! that ends) fails the store: what was under way has an unknown outcome.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use cairn_kv::Result;
+use cairn_kv::effects::Effects;
+use cairn_kv::engine::WriteBatch;
+use cairn_kv::seam::BoxFuture;
+use raft::eraftpb::Entry;
+
+use crate::RangeId;
+
+use crate::log::Log;
+use crate::record::{BLOCK, RecordWriter};
+use crate::replica::Replica;
+use crate::store::{Applied, Inner, Lease, ProposeError};
+use crate::waiter::{Reply, Signal, Waiter, Waiting};
+
+/// Batches that a driver completes before it hands the seat over.
+const BATCHES_PER_DRIVER: usize = 4;
+
+/// Payload bytes that close a batch (R8): with the last command on top, a record stays below twice
+/// the largest command.
+const GROUP_BYTES: usize = crate::store::MAX_COMMAND_BYTES;
+
+/// Work for the log.
+pub(crate) enum Work {
+    /// Replicate and apply a command.
+    Propose { range: RangeId, lease: Lease, payload: Vec<u8>, effects: Effects, reply: Reply },
+    /// Make a higher HLC bound durable (R11).
+    RaiseBound { reply: Reply },
+    /// Drop what is flushed: range and index.
+    Truncate { points: Vec<(RangeId, u64)>, reply: Reply },
+}
+
+impl Work {
+    fn reply(&self) -> &Reply {
+        match self {
+            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => reply,
+        }
+    }
+
+    fn into_reply(self) -> Reply {
+        match self {
+            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => reply,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Work::Propose { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Work that waits for the driver, and the seat while nobody drives.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) idle: Option<Box<Core>>,
+    /// Why new proposals are refused: closed, or failed.
+    pub(crate) refusal: Option<String>,
+    /// The log has failed: not even internal work is taken.
+    pub(crate) failed: bool,
+}
+
+/// What only the driver touches.
+pub(crate) struct Core {
+    pub(crate) log: Log,
+    pub(crate) replicas: BTreeMap<RangeId, Replica>,
+    record: RecordWriter,
+    batch: WriteBatch,
+    /// Internal work of the present batch.
+    waiting: Vec<Reply>,
+}
+
+impl Inner {
+    /// Queues `work`, drives if the log is idle, and waits for the outcome.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        make: impl FnOnce(Reply) -> Work,
+    ) -> Result<Applied, ProposeError> {
+        let waiting = Waiting(Arc::new(Waiter::default()));
+        let work = make(Reply::new(Arc::clone(&waiting.0)));
+        let core = {
+            let mut queue = self.queue.lock();
+            let refused = match work {
+                Work::Propose { .. } => queue.refusal.is_some(),
+                _ => queue.failed,
+            };
+            if refused {
+                let reason = queue.refusal.clone().unwrap_or_default();
+                return Err(ProposeError::Unavailable(reason));
+            }
+            queue.work.push_back(work);
+            queue.idle.take()
+        };
+        if let Some(core) = core {
+            Seat::new(Arc::clone(self), core).drive_inline().await;
+        }
+        loop {
+            match waiting.0.signal().await {
+                Signal::Done(outcome) => return outcome,
+                Signal::Drive(seat) => seat.drive_inline().await,
+            }
+        }
+    }
+
+    /// The store has failed: nothing that is queued or comes later is done.
+    pub(crate) fn fail(&self, reason: &str) {
+        let queued = {
+            let mut queue = self.queue.lock();
+            if queue.failed {
+                return;
+            }
+            queue.failed = true;
+            queue.refusal = Some(format!("the store has stopped: {reason}"));
+            std::mem::take(&mut queue.work)
+        };
+        tracing::error!(reason, "the store has stopped");
+        self.leases.write().clear();
+        for work in queued {
+            // It never reached the log.
+            let refusal = ProposeError::Unavailable(format!("the store has stopped: {reason}"));
+            work.into_reply().send(Err(refusal));
+        }
+        self.failure.notify_waiters();
+    }
+}
+
+/// The right, and duty, to drive the log.
+pub(crate) struct Seat {
+    inner: Arc<Inner>,
+    core: Option<Box<Core>>,
+}
+
+impl Seat {
+    fn new(inner: Arc<Inner>, core: Box<Core>) -> Seat {
+        Seat { inner, core: Some(core) }
+    }
+
+    /// Drives on the caller's task. If the caller goes away, driving goes on as a task.
+    fn drive_inline(self) -> Driving {
+        Driving { inner: Arc::clone(&self.inner), drive: Some(Box::pin(self.drive())) }
+    }
+
+    /// Drives as a task.
+    pub(crate) fn drive_as_task(self) {
+        let runtime = Arc::clone(&self.inner.env.runtime);
+        runtime.spawn("log driver", Box::pin(self.drive()));
+    }
+
+    async fn drive(mut self) {
+        let mut work = Vec::new();
+        for _ in 0..BATCHES_PER_DRIVER {
+            if !self.take_work(&mut work) {
+                return;
+            }
+            let core = self.core.as_mut().expect("a driver has the core");
+            if let Err(error) = core.process(&self.inner, &mut work).await {
+                self.fail(&error.to_string());
+                return;
+            }
+        }
+        self.hand_over();
+    }
+
+    /// Takes a batch from the queue; leaves the seat there and returns false if there is none.
+    fn take_work(&mut self, batch: &mut Vec<Work>) -> bool {
+        let mut queue = self.inner.queue.lock();
+        let mut bytes = 0;
+        while bytes < GROUP_BYTES
+            && let Some(work) = queue.work.pop_front()
+        {
+            bytes += work.bytes();
+            batch.push(work);
+        }
+        if batch.is_empty() {
+            queue.idle = self.core.take();
+        }
+        !batch.is_empty()
+    }
+
+    /// Gives the seat to the first in the queue who still waits; to a task if none does.
+    fn hand_over(mut self) {
+        let mut offered = 0;
+        loop {
+            let waiter = {
+                let mut queue = self.inner.queue.lock();
+                if queue.work.is_empty() {
+                    queue.idle = self.core.take();
+                    return;
+                }
+                queue.work.get(offered).map(|work| Arc::clone(work.reply().waiter()))
+            };
+            match waiter {
+                Some(waiter) => match waiter.offer(self) {
+                    Ok(()) => return,
+                    Err(seat) => self = seat,
+                },
+                None => return self.drive_as_task(),
+            }
+            offered += 1;
+        }
+    }
+
+    fn fail(&mut self, reason: &str) {
+        if let Some(mut core) = self.core.take() {
+            self.inner.fail(reason);
+            core.abandon(reason);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.fail("the log's driver ended in the middle of its work");
+    }
+}
+
+/// Drives within the caller's future.
+struct Driving {
+    inner: Arc<Inner>,
+    drive: Option<BoxFuture<'static, ()>>,
+}
+
+impl Future for Driving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(drive) = &mut self.drive else {
+            return Poll::Ready(());
+        };
+        let poll = drive.as_mut().poll(context);
+        if poll.is_ready() {
+            self.drive = None;
+        }
+        poll
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        // A driver that panicked must not be polled again: its seat's destructor cleans up.
+        if let Some(drive) = self.drive.take()
+            && !std::thread::panicking()
+        {
+            self.inner.env.runtime.spawn("log driver", drive);
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(log: Log, replicas: BTreeMap<RangeId, Replica>) -> Core {
+        let (record, batch) = (RecordWriter::default(), WriteBatch::default());
+        Core { log, replicas, record, batch, waiting: Vec::new() }
+    }
+
+    /// One group commit: steps Raft with `work`, makes durable what is ready, applies what that
+    /// commits and answers, until Raft has nothing more to do.
+    pub(crate) async fn process(&mut self, inner: &Inner, work: &mut Vec<Work>) -> Result<()> {
+        let mut raise_bound = false;
+        let mut points = Vec::new();
+        for work in work.drain(..) {
+            match work {
+                Work::Propose { range, lease, payload, effects, reply } => {
+                    match self.replicas.get_mut(&range) {
+                        Some(replica) => replica.gather(lease, payload, effects, reply),
+                        None => reply
+                            .send(Err(ProposeError::Unavailable(format!("no range {range} in this store")))),
+                    }
+                }
+                Work::RaiseBound { reply } => {
+                    raise_bound = true;
+                    self.waiting.push(reply);
+                }
+                Work::Truncate { points: of_flush, reply } => {
+                    points.extend(of_flush);
+                    self.waiting.push(reply);
+                }
+            }
+        }
+        for replica in self.replicas.values_mut() {
+            replica.step_gathered();
+        }
+        // Someone else's record may have raised it since.
+        raise_bound &= inner.bound_is_near();
+        let mut truncations = Vec::new();
+        for (range, index) in points {
+            if let Some(replica) = self.replicas.get(&range)
+                && index > replica.raw.store().truncated().0
+                && let Some(term) = replica.raw.store().term_of(index)
+            {
+                truncations.push((range, index, term));
+            }
+        }
+        let mut forced = raise_bound || !truncations.is_empty();
+        while self.step_ready(inner, forced, &truncations).await? {
+            forced = false;
+        }
+        self.finish_truncation(&truncations).await?;
+        for reply in self.waiting.drain(..) {
+            reply.send(Ok(Applied { index: 0 }));
+        }
+        if self.log.wants_spare() {
+            let prepare = Arc::clone(self.log.pool()).prepare_in_background(Arc::clone(&inner.env.runtime));
+            inner.env.runtime.spawn("log spare", Box::pin(prepare));
+        }
+        Ok(())
+    }
+
+    /// Handles what Raft is ready with, over all ranges, in one record. Returns false if there was
+    /// nothing to do.
+    async fn step_ready(
+        &mut self,
+        inner: &Inner,
+        forced: bool,
+        truncations: &[(RangeId, u64, u64)],
+    ) -> Result<bool> {
+        let mut must_write = forced;
+        let mut ready: Vec<(RangeId, raft::Ready, Vec<Entry>)> = Vec::new();
+        self.record.clear();
+        for (range, replica) in &mut self.replicas {
+            if !replica.raw.has_ready() {
+                continue;
+            }
+            let mut rd = replica.raw.ready();
+            let entries = rd.take_entries();
+            for entry in &entries {
+                self.record.entry(*range, entry);
+            }
+            if let Some(state) = rd.hs() {
+                self.record.hard_state(*range, state);
+            }
+            assert!(rd.snapshot().is_empty(), "nobody sends snapshots yet");
+            must_write |= rd.must_sync();
+            ready.push((*range, rd, entries));
+        }
+        if ready.is_empty() && !forced {
+            return Ok(false);
+        }
+        if forced {
+            for (range, index, term) in truncations {
+                self.record.truncation(*range, *index, *term);
+            }
+        }
+        let position = if must_write { self.write(inner).await? } else { self.log.position() };
+        for (range, mut rd, entries) in ready {
+            let replica = self.replicas.get_mut(&range).expect("it was ready");
+            let store = replica.raw.mut_store();
+            store.append(entries, position);
+            if must_write && let Some(state) = rd.hs() {
+                store.set_hard_state(state.clone());
+            }
+            let earlier = rd.take_committed_entries();
+            let messages = rd.take_messages().len() + rd.persisted_messages().len();
+            let mut light = replica.raw.advance_append(rd);
+            assert!(messages + light.messages().len() == 0, "a sole voter has nobody to write to");
+            for committed in [earlier, light.take_committed_entries()] {
+                let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds, &mut self.batch)?;
+                inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
+                inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
+                if stats.lease_changed {
+                    inner.publish_lease(range, replica.lease());
+                }
+            }
+        }
+        inner.consider_flush();
+        Ok(true)
+    }
+
+    /// Writes the record at hand, with the HLC's next bound, in a new segment if need be.
+    async fn write(&mut self, inner: &Inner) -> Result<crate::log::Position> {
+        let bound = inner.hlc.propose_bound(inner.config.hlc_lead_micros).max(inner.hlc.bound());
+        self.record.hlc_bound(bound);
+        let (bytes, padded) = (self.record.len(), self.record.padded_len());
+        if !self.log.fits(padded) {
+            let mut checkpoint = self.checkpoint(inner);
+            self.log.roll(&mut checkpoint, padded).await?;
+            inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        let position = self.log.position();
+        self.log.append(&mut self.record).await?;
+        inner.hlc.raise_bound(bound);
+        inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        inner.stats.log_bytes.fetch_add(padded, Ordering::Relaxed);
+        // Padding is read at a restart but costs little then.
+        inner.flush.log_bytes.fetch_add(bytes + (padded - bytes) / 4, Ordering::Relaxed);
+        Ok(position)
+    }
+
+    fn checkpoint(&self, inner: &Inner) -> RecordWriter {
+        let mut record = RecordWriter::default();
+        record.clear();
+        for (range, replica) in &self.replicas {
+            let store = replica.raw.store();
+            record.hard_state(*range, store.hard_state());
+            let (index, term) = store.truncated();
+            record.truncation(*range, index, term);
+            record.last_entry(*range, store.last());
+        }
+        record.hlc_bound(inner.hlc.bound());
+        record
+    }
+
+    /// The truncation points are durable: forgets the entries and recycles the segments.
+    async fn finish_truncation(&mut self, truncations: &[(RangeId, u64, u64)]) -> Result<()> {
+        if truncations.is_empty() {
+            return Ok(());
+        }
+        for (range, index, _) in truncations {
+            let replica = self.replicas.get_mut(range).expect("it has a truncation point");
+            replica.raw.mut_store().truncate(*index);
+        }
+        let oldest = self.replicas.values().filter_map(|r| r.raw.store().oldest_segment()).min();
+        self.log.release(oldest.unwrap_or(u64::MAX)).await
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        for replica in self.replicas.values_mut() {
+            replica.abandon(reason);
+        }
+        for reply in self.waiting.drain(..) {
+            reply.send(Err(ProposeError::Ambiguous(reason.into())));
+        }
+    }
+}
+
+const _: () = assert!(2 * GROUP_BYTES + BLOCK as usize <= crate::record::MAX_BODY_BYTES);

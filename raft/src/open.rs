@@ -1,0 +1,231 @@
+//! Opening a store: log and engine are brought together, or refused.
+//!
+//! A new store is made in steps, each of which the next open can continue from: the log with its
+//! identity and no entries; the same identity, the first range's descriptor and an empty applied
+//! state in the engine, flushed; only then the first entry.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_kv::engine::{Cf, Engine, SharedEngine, WriteBatch};
+use cairn_kv::hlc::Hlc;
+use cairn_kv::seam::{Env, Rng};
+use cairn_kv::{Error, Result, Timestamp, effects, encoding, local_keys};
+use prost::Message as _;
+
+use crate::RangeId;
+use crate::command::{
+    LOCAL_FORMAT, RangeDescriptor, RangeState, ReplicaDescriptor, ReplicaRole, decode_descriptor,
+    decode_identity, decode_range_state, encode_identity,
+};
+use crate::driver::Core;
+use crate::entries::RangeLog;
+use crate::flush::flush_engine;
+use crate::log::{Log, Recovered};
+use crate::record::RecordWriter;
+use crate::replica::Replica;
+use crate::segment::Identity;
+use crate::store::{FIRST_RANGE, Inner, StoreConfig, StoreError};
+
+/// Number of a cluster's first store, and of a range's first replica.
+const FIRST_STORE: u64 = 1;
+const FIRST_REPLICA: u64 = 1;
+
+pub(crate) async fn open(
+    env: Env,
+    engine: SharedEngine,
+    config: StoreConfig,
+) -> Result<Arc<Inner>, StoreError> {
+    let faults = config.faults;
+    let mut local = LocalState::read(&*engine)?;
+    let applied: BTreeMap<RangeId, u64> = local.states.iter().map(|(range, s)| (*range, s.index)).collect();
+    let recovered =
+        Log::recover(Arc::clone(&env.disk), Arc::clone(&env.rng), config.segment_bytes, faults, &|range| {
+            applied.get(&range).copied().unwrap_or(0)
+        })
+        .await?;
+    let (log, recovered) = match (recovered, local.identity) {
+        (Some((log, recovered)), _) => (log, recovered),
+        (None, Some(engine)) => {
+            return Err(StoreError::Mismatch(format!(
+                "the engine is that of {engine}, but its log is missing"
+            )));
+        }
+        (None, None) => create_log(&env, &config).await?,
+    };
+    let identity = recovered.identity;
+    match local.identity {
+        Some(engine) if engine == identity => {}
+        Some(engine) => {
+            return Err(StoreError::Mismatch(format!(
+                "the log is that of {identity}, the engine that of {engine}"
+            )));
+        }
+        None if recovered.ranges.values().all(|log| log.last() == 0) => {
+            write_first_state(&env, &engine, &identity).await?;
+            local = LocalState::read(&*engine)?;
+        }
+        None => {
+            return Err(StoreError::Mismatch(format!(
+                "the log of {identity} has entries, but the engine is empty: it was removed or replaced"
+            )));
+        }
+    }
+
+    // The engine holds flushed state only, so far.
+    let thresholds = effects::thresholds(&*engine)?;
+    engine.set_filter_thresholds(thresholds.into());
+    let floor = if faults.hlc_back_after_restart { Timestamp::ZERO } else { recovered.hlc_bound };
+    let replicas = bring_together(&log, recovered, &local)?;
+    let hlc = Hlc::new(Arc::clone(&env.clock), floor);
+    let inner =
+        Arc::new_cyclic(|this| Inner::new(this.clone(), env, engine, config, identity, hlc, thresholds));
+
+    // Elected, a sole voter commits what the log has, and applies it; then it takes the leases.
+    let mut core = Core::new(log, replicas);
+    for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
+        replica.campaign()?;
+    }
+    core.process(&inner, &mut Vec::new()).await?;
+    let start = inner.hlc.try_now().ok_or_else(|| Error::Io("the first record raised no bound".into()))?;
+    for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
+        replica.propose_lease(start)?;
+    }
+    core.process(&inner, &mut Vec::new()).await?;
+    inner.start(core);
+    Ok(inner)
+}
+
+/// What the engine says about this store.
+struct LocalState {
+    identity: Option<Identity>,
+    descriptors: BTreeMap<RangeId, RangeDescriptor>,
+    states: BTreeMap<RangeId, RangeState>,
+}
+
+impl LocalState {
+    fn read(engine: &dyn Engine) -> Result<LocalState> {
+        let mut value = Vec::new();
+        let found = engine.get(Cf::Local, &local_keys::ident(), &mut value)?;
+        let identity = found.then(|| decode_identity(&value)).transpose()?;
+        let mut descriptors = BTreeMap::new();
+        for_each(engine, &local_keys::range_descriptors(), &mut |_, value| {
+            let descriptor = decode_descriptor(value)?;
+            descriptors.insert(descriptor.range, descriptor);
+            Ok(())
+        })?;
+        let mut states = BTreeMap::new();
+        for_each(engine, &local_keys::range_states(), &mut |key, value| {
+            let range = local_keys::parse_range_state(key)?;
+            states.insert(range, decode_range_state(range, value)?);
+            Ok(())
+        })?;
+        Ok(LocalState { identity, descriptors, states })
+    }
+}
+
+fn for_each(
+    engine: &dyn Engine,
+    prefix: &[u8],
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut iter = engine.iter(Cf::Local, prefix, &encoding::prefix_end(prefix))?;
+    iter.seek_to_first();
+    while iter.valid() {
+        visit(iter.key(), iter.value())?;
+        iter.next();
+    }
+    iter.status()
+}
+
+async fn create_log(env: &Env, config: &StoreConfig) -> Result<(Log, Recovered)> {
+    let identity = Identity { cluster: random_id(&*env.rng), store: FIRST_STORE };
+    let mut checkpoint = RecordWriter::default();
+    checkpoint.clear();
+    checkpoint.hlc_bound(Timestamp::ZERO);
+    let (disk, rng) = (Arc::clone(&env.disk), Arc::clone(&env.rng));
+    let log = Log::create(disk, rng, config.segment_bytes, config.faults, identity, &mut checkpoint).await?;
+    let recovered = Recovered { identity, ranges: BTreeMap::new(), hlc_bound: Timestamp::ZERO };
+    Ok((log, recovered))
+}
+
+fn random_id(rng: &dyn Rng) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
+    id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
+    id
+}
+
+/// The engine's part of a new store.
+async fn write_first_state(env: &Env, engine: &SharedEngine, identity: &Identity) -> Result<()> {
+    let descriptor = RangeDescriptor {
+        format: LOCAL_FORMAT,
+        range: FIRST_RANGE,
+        start: bytes::Bytes::new(),
+        end: bytes::Bytes::new(),
+        generation: 1,
+        replicas: vec![ReplicaDescriptor {
+            replica: FIRST_REPLICA,
+            store: identity.store,
+            role: ReplicaRole::Voter as i32,
+        }],
+    };
+    let state = RangeState { format: LOCAL_FORMAT, ..RangeState::default() };
+    let mut batch = WriteBatch::default();
+    batch.put(Cf::Local, local_keys::ident(), encode_identity(identity));
+    batch.put(Cf::Local, local_keys::range_descriptor(&descriptor.start), descriptor.encode_to_vec());
+    batch.put(Cf::Local, local_keys::range_state(FIRST_RANGE), state.encode_to_vec());
+    engine.write(&batch)?;
+    flush_engine(&*env.runtime, engine).await
+}
+
+/// Makes replicas of what log and engine have, or says why they are not two halves of one store.
+fn bring_together(
+    log: &Log,
+    mut recovered: Recovered,
+    local: &LocalState,
+) -> Result<BTreeMap<RangeId, Replica>, StoreError> {
+    let mut replicas = BTreeMap::new();
+    for (&range, descriptor) in &local.descriptors {
+        let mismatch = |what: String| Err(StoreError::Mismatch(format!("range {range}: {what}")));
+        let Some(&state) = local.states.get(&range) else {
+            return mismatch("the engine has its descriptor, but no applied state".into());
+        };
+        let Some(replica) = descriptor.replicas.iter().find(|r| r.store == recovered.identity.store) else {
+            return mismatch(format!("its descriptor names no replica on {}", recovered.identity));
+        };
+        let entries =
+            recovered.ranges.remove(&range).unwrap_or_else(|| RangeLog::new(range, Arc::clone(log.live())));
+        let (truncated, _) = entries.truncated();
+        if state.index < truncated {
+            return mismatch(format!(
+                "the engine has applied entry {}, but the log begins behind entry {truncated}: the engine's \
+                 directory is older than the log",
+                state.index
+            ));
+        }
+        if state.index > entries.last() {
+            return mismatch(format!(
+                "the engine has applied entry {}, but the log ends at entry {}: the log is older than the \
+                 engine's directory, or has lost its end",
+                state.index,
+                entries.last()
+            ));
+        }
+        if entries.term_of(state.index) != Some(state.term) {
+            return mismatch(format!(
+                "entry {} is of term {:?} in the log, of term {} in the engine: they are of different histories",
+                state.index,
+                entries.term_of(state.index),
+                state.term
+            ));
+        }
+        replicas.insert(range, Replica::new(descriptor, replica.replica, state, entries)?);
+    }
+    if let Some((range, _)) = recovered.ranges.first_key_value() {
+        return Err(StoreError::Mismatch(format!(
+            "the log has range {range}, which the engine does not know"
+        )));
+    }
+    Ok(replicas)
+}
