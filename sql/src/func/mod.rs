@@ -7,6 +7,7 @@
 pub mod aggregate;
 mod args;
 pub mod cast;
+mod catalog;
 mod comparison;
 mod datetime;
 mod math;
@@ -22,7 +23,7 @@ use crate::types::{Datum, Type, TypeKind};
 pub use aggregate::{Aggregate, lookup_aggregate};
 pub use cast::{Cast, CastContext, CastMethod, cast, length_coercion};
 pub use registry::{all_functions, lookup_function, lookup_operator, proc_name, proc_oid};
-pub use string::like_prefix;
+pub use string::{like_prefix, quote_identifier, quote_literal};
 pub use table::{TableFunction, lookup_table_function};
 
 /// How a builtin's result may vary.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{Builtin, comparison, datetime, math, session, string};
+use super::{Builtin, catalog, comparison, datetime, math, session, string};
 
 /// The lists of builtins that have names.
 static LISTS: &[&[&[Builtin]]] =
-    &[comparison::LISTS, math::LISTS, string::LISTS, datetime::LISTS, session::LISTS];
+    &[comparison::LISTS, math::LISTS, string::LISTS, datetime::LISTS, session::LISTS, catalog::LISTS];
 
 /// Functions that the catalog names but that are not called by SQL.
 static SUPPORT: &[&str] =

@@ -96,6 +96,10 @@ static FUNCTIONS: &[TableFunction] = &[
         let list = array(&split.call(c, &[], a)?).clone();
         Ok(Box::new((0..list.items.len()).map(move |i| Ok(vec![list.items[i].clone()]))))
     }),
+    function!("pg_partition_ancestors", [TypeKind::Regclass], ["relid" TypeKind::Regclass], |_, a| {
+        // No table is a partition: each is its own only ancestor.
+        Ok(Box::new(std::iter::once(Ok(vec![a[0].clone()]))))
+    }),
     function!("pg_timezone_names", [], ["name" Text, "abbrev" Text, "utc_offset" INTERVAL, "is_dst" TypeKind::Bool], |c, _| {
         let now = c.clock();
         let rows = timezone::names().into_iter().filter_map(move |name| {

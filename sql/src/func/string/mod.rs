@@ -132,7 +132,7 @@ fn initcap(s: &str) -> String {
 }
 
 /// An identifier, quoted where it must be.
-pub(crate) fn quote_identifier(name: &str) -> String {
+pub fn quote_identifier(name: &str) -> String {
     let plain = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         && !RESERVED.contains(&name);
@@ -295,7 +295,7 @@ static RESERVED: &[&str] = &[
 ];
 
 /// A string literal.
-pub(crate) fn quote_literal(s: &str) -> String {
+pub fn quote_literal(s: &str) -> String {
     let quoted = s.replace('\'', "''");
     if s.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
