@@ -1,1 +1,17 @@
-//! cairn-server
+//! The binary's crate: connections, the node put together, configuration and the command line.
+//!
+//! It is the only crate that knows sockets, threads, clocks and files: [`seams`] and [`disk`]
+//! implement the traits that the layers below are built with (R1), [`node`] builds them and
+//! [`connection`] serves clients over them.
+
+pub mod connection;
+pub mod disk;
+pub mod error;
+pub mod http;
+pub mod seams;
+pub mod store_directory;
+
+pub use error::{Error, Result};
+
+/// Cairn's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

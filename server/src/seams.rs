@@ -1,0 +1,121 @@
+//! The production side of the seams (R1): the operating system's clocks and entropy, and tokio.
+//! Files are in [`crate::disk`].
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cairn_kv::seam::{BoxFuture, Clock, Rng, Runtime};
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The operating system's clocks.
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock { origin: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall_micros(&self) -> u64 {
+        // Before 1970 the clock is wrong anyway; the HLC does not go back (R11).
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+}
+
+/// The operating system's entropy.
+#[derive(Default)]
+pub struct SystemRng;
+
+impl Rng for SystemRng {
+    fn next_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
+                Err(rustix::io::Errno::INTR) => {}
+                // Secrets and log salts must not be guessed: without entropy there is no going on.
+                Err(error) => panic!("no entropy from the operating system: {error}"),
+            }
+        }
+        u64::from_ne_bytes(bytes)
+    }
+}
+
+/// Tasks on tokio, until [`TokioRuntime::stop`].
+pub struct TokioRuntime {
+    handle: Handle,
+    tasks: Mutex<JoinSet<()>>,
+    failure: watch::Sender<Option<&'static str>>,
+}
+
+impl TokioRuntime {
+    /// Tasks run on the runtime of the caller.
+    pub fn current() -> Arc<TokioRuntime> {
+        Arc::new(TokioRuntime {
+            handle: Handle::current(),
+            tasks: Mutex::default(),
+            failure: watch::Sender::new(None),
+        })
+    }
+
+    /// Completes with the name of a task that panicked: what it kept in order no longer is, so the
+    /// node has to stop.
+    pub async fn failed(&self) -> &'static str {
+        let mut failure = self.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await.expect("the sender lives as long as `self`");
+        failed.expect("waited for")
+    }
+
+    /// Ends all tasks.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let failure = self.failure.clone();
+        let task = async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!(task = name, "a background task panicked");
+                failure.send_replace(Some(name));
+            }
+        };
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.handle);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn yield_now(&self) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::task::yield_now())
+    }
+
+    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let work = self.handle.spawn_blocking(work);
+        let failure = self.failure.clone();
+        Box::pin(async move {
+            if work.await.is_err() {
+                tracing::error!(task = name, "background work panicked");
+                failure.send_replace(Some(name));
+            }
+        })
+    }
+}
