@@ -4,10 +4,14 @@
 //! implement the traits that the layers below are built with (R1), [`node`] builds them and
 //! [`connection`] serves clients over them.
 
+pub mod cli;
+pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod disk;
 pub mod error;
 pub mod http;
+pub mod node;
 pub mod seams;
 pub mod store_directory;
 

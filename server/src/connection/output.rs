@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use cairn_kv::seam::BoxFuture;
 use cairn_sql::plan::OutputColumn;
 use cairn_sql::session::{Format, ResultSink, Severity, TransactionStatus};
-use cairn_sql::types::{Datum, Type};
+use cairn_sql::types::{Datum, TextContext, Type, write_binary, write_text};
 use cairn_sql::{Result, SqlError, SqlState};
 use tokio::io::AsyncWrite;
 
@@ -30,7 +30,7 @@ const MAX_MESSAGE: usize = 0x3fff_fffe;
 /// The writing half.
 pub struct Output<W> {
     stream: W,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Bytes of `buffer` that are sent already.
     written: usize,
     /// Bytes sent before those in `buffer`.
@@ -42,6 +42,8 @@ pub struct Output<W> {
     /// The error of the stream; from then on output goes nowhere.
     broken: Option<io::Error>,
     handle: Arc<Handle>,
+    /// What the text form of values depends on.
+    context: Arc<TextContext>,
 }
 
 impl<W: AsyncWrite + Unpin + Send> Output<W> {
@@ -49,13 +51,14 @@ impl<W: AsyncWrite + Unpin + Send> Output<W> {
     pub fn new(stream: W, handle: Arc<Handle>) -> Output<W> {
         Output {
             stream,
-            buffer: BytesMut::with_capacity(KEPT / 4),
+            buffer: Vec::with_capacity(KEPT / 4),
             written: 0,
             sent: 0,
             completed: Arc::default(),
             refused: None,
             broken: None,
             handle,
+            context: Arc::default(),
         }
     }
 
@@ -83,7 +86,9 @@ impl<W: AsyncWrite + Unpin + Send> Output<W> {
 
     /// A message that pgwire encodes.
     pub fn pgwire<M: pgwire::messages::Message>(&mut self, message: &M) {
-        message.encode(&mut self.buffer).expect("messages of the startup are small");
+        let mut encoded = bytes::BytesMut::new();
+        message.encode(&mut encoded).expect("messages of the startup are small");
+        self.buffer.put_slice(&encoded);
     }
 
     /// ParseComplete
@@ -137,7 +142,7 @@ impl<W: AsyncWrite + Unpin + Send> Output<W> {
         self.sent += self.buffer.len();
         self.written = 0;
         if self.buffer.capacity() > FULL + KEPT {
-            self.buffer = BytesMut::with_capacity(KEPT);
+            self.buffer = Vec::with_capacity(KEPT);
         } else {
             self.buffer.clear();
         }
@@ -182,14 +187,14 @@ impl<W: AsyncWrite + Unpin + Send> Output<W> {
 }
 
 /// The bytes of a FATAL ErrorResponse, for a client without a session.
-pub fn fatal(error: &SqlError) -> BytesMut {
-    let mut buffer = BytesMut::new();
+pub fn fatal(error: &SqlError) -> Vec<u8> {
+    let mut buffer = Vec::new();
     report(&mut buffer, b'E', "FATAL", error, "");
     buffer
 }
 
 /// ErrorResponse or NoticeResponse.
-fn report(buffer: &mut BytesMut, kind: u8, severity: &str, error: &SqlError, statement: &str) {
+fn report(buffer: &mut Vec<u8>, kind: u8, severity: &str, error: &SqlError, statement: &str) {
     let fields = error.fields();
     let position = fields.position.map(|byte| characters_before(statement, byte).to_string());
     buffer.put_u8(kind);
@@ -220,7 +225,7 @@ fn report(buffer: &mut BytesMut, kind: u8, severity: &str, error: &SqlError, sta
 }
 
 /// A zero-terminated string.
-fn put_text(buffer: &mut BytesMut, text: &str) {
+fn put_text(buffer: &mut Vec<u8>, text: &str) {
     // A zero within would end the field early and leave the rest to be misread.
     let text = text.split('\0').next().unwrap_or_default();
     buffer.put_slice(text.as_bytes());
@@ -240,6 +245,10 @@ fn connection_failure(error: &io::Error) -> SqlError {
 }
 
 impl<W: AsyncWrite + Unpin + Send> ResultSink for Output<W> {
+    fn text_context(&mut self, context: &Arc<TextContext>) {
+        self.context = Arc::clone(context);
+    }
+
     fn row_description(&mut self, columns: &[OutputColumn], formats: &[Format]) {
         let start = self.begin(b'T');
         self.buffer.put_u16(columns.len() as u16);
@@ -249,7 +258,7 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for Output<W> {
             self.buffer.put_u32(table);
             self.buffer.put_i16(attribute);
             self.buffer.put_u32(column.ty.oid());
-            self.buffer.put_i16(type_length(column.ty));
+            self.buffer.put_i16(column.ty.kind.info().length);
             self.buffer.put_i32(column.ty.modifier);
             self.buffer.put_u16(format_of(formats, i) as u16);
         }
@@ -279,7 +288,10 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for Output<W> {
             }
             self.buffer.put_u32(0);
             let value = self.buffer.len();
-            write_value(&mut self.buffer, datum, column.ty, format_of(formats, i));
+            match format_of(formats, i) {
+                Format::Text => write_text(datum, column.ty, &self.context, &mut self.buffer),
+                Format::Binary => write_binary(datum, column.ty, &mut self.buffer),
+            }
             let length = (self.buffer.len() - value) as u32;
             self.buffer[value - 4..value].copy_from_slice(&length.to_be_bytes());
         }
@@ -364,14 +376,5 @@ fn format_of(formats: &[Format], column: usize) -> Format {
         [] => Format::Text,
         [all] => *all,
         each => each.get(column).copied().unwrap_or(Format::Text),
-    }
-}
-
-fn type_length(_: Type) -> i16 {
-    -1
-}
-fn write_value(buffer: &mut BytesMut, datum: &Datum, _: Type, _: Format) {
-    if let Datum::Text(t) = datum {
-        buffer.put_slice(t.as_bytes())
     }
 }

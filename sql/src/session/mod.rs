@@ -10,7 +10,7 @@ use cairn_kv::seam::BoxFuture;
 use cairn_txn::{CancelToken, Db};
 
 use crate::plan::OutputColumn;
-use crate::types::{Datum, Type};
+use crate::types::{Datum, TextContext, Type};
 use crate::{Result, SqlError};
 
 /// Wire format of a value.
@@ -35,6 +35,9 @@ pub enum Severity {
 
 /// Where a statement's output goes, in order. Implemented over the connection's write buffer.
 pub trait ResultSink: Send {
+    /// What the text form of the rows that follow depends on. To be called before the first row of a
+    /// session (the default context is in force until then) and when settings have changed it.
+    fn text_context(&mut self, context: &Arc<TextContext>);
     /// Columns of the rows that follow (simple protocol and Describe).
     fn row_description(&mut self, columns: &[OutputColumn], formats: &[Format]);
     /// Describe of something without rows.
