@@ -20,7 +20,6 @@ use std::task::{Context, Poll};
 
 use cairn_kv::Result;
 use cairn_kv::effects::Effects;
-use cairn_kv::engine::WriteBatch;
 use cairn_kv::seam::BoxFuture;
 use raft::eraftpb::Entry;
 
@@ -86,7 +85,6 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) replicas: BTreeMap<RangeId, Replica>,
     record: RecordWriter,
-    batch: WriteBatch,
     /// Internal work of the present batch.
     waiting: Vec<Reply>,
 }
@@ -269,8 +267,8 @@ impl Drop for Driving {
 
 impl Core {
     pub(crate) fn new(log: Log, replicas: BTreeMap<RangeId, Replica>) -> Core {
-        let (record, batch) = (RecordWriter::default(), WriteBatch::default());
-        Core { log, replicas, record, batch, waiting: Vec::new() }
+        let record = RecordWriter::default();
+        Core { log, replicas, record, waiting: Vec::new() }
     }
 
     /// One group commit: steps Raft with `work`, makes durable what is ready, applies what that
@@ -374,7 +372,7 @@ impl Core {
             let mut light = replica.raw.advance_append(rd);
             assert!(messages + light.messages().len() == 0, "a sole voter has nobody to write to");
             for committed in [earlier, light.take_committed_entries()] {
-                let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds, &mut self.batch)?;
+                let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;
                 inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
                 inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
                 if stats.lease_changed {

@@ -337,3 +337,49 @@ impl Storage for RangeLog {
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64, bytes: usize) -> Entry {
+        Entry { index, term, data: vec![index as u8; bytes], ..Entry::default() }
+    }
+
+    #[test]
+    fn payloads_leave_memory_behind_the_applied_index() {
+        let mut log = RangeLog::new(1, LiveSegments::default());
+        let position = Position { segment: 1, offset: 4096 };
+        log.append((1..=40).map(|i| entry(i, 1, 32 << 10)).collect(), position);
+        assert!((1..=40).all(|i| log.payload(i).is_some()), "what is not applied stays");
+        log.applied_to(30);
+        let kept = (1..=40).filter(|i| log.payload(*i).is_some()).collect::<Vec<_>>();
+        assert_eq!(kept, (23..=40).collect::<Vec<_>>());
+        log.truncate(30);
+        assert_eq!(
+            (log.first_index().ok(), log.last(), log.term_of(30), log.term_of(29)),
+            (Some(31), 40, Some(1), None)
+        );
+        assert_eq!(log.tail_bytes, 0);
+        log.append(vec![entry(35, 2, 10)], Position { segment: 2, offset: 4096 });
+        assert_eq!((log.last(), log.term_of(35), log.oldest_segment()), (35, Some(2), Some(1)));
+    }
+
+    #[test]
+    fn entries_are_bounded_and_without_payload_where_raft_only_looks() {
+        let mut log = RangeLog::new(1, LiveSegments::default());
+        log.append((1..=5).map(|i| entry(i, 1, 1000)).collect(), Position { segment: 1, offset: 4096 });
+        let looked_at = log.entries(1, 6, None, GetEntriesContext::empty(false)).expect("there");
+        assert_eq!(looked_at.len(), 5);
+        assert!(looked_at.iter().all(|e| e.data.is_empty()));
+        let sent = log.entries(1, 6, Some(2500), GetEntriesContext::empty(true)).expect("there");
+        assert_eq!(sent.iter().map(|e| (e.index, e.data.len())).collect::<Vec<_>>(), [(1, 1000), (2, 1000)]);
+        assert!(log.entries(5, 7, None, GetEntriesContext::empty(true)).is_err());
+        // What left memory is read from its segment: here there is none, which is an error, not a panic.
+        log.applied_to(5);
+        while log.in_memory <= 5 {
+            log.forget_payload();
+        }
+        assert!(log.entries(1, 2, None, GetEntriesContext::empty(true)).is_err());
+    }
+}

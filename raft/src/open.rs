@@ -109,13 +109,13 @@ impl LocalState {
         let found = engine.get(Cf::Local, &local_keys::ident(), &mut value)?;
         let identity = found.then(|| decode_identity(&value)).transpose()?;
         let mut descriptors = BTreeMap::new();
-        for_each(engine, &local_keys::range_descriptors(), &mut |_, value| {
+        for_each(engine, &local_keys::range_descriptors(), |_, value| {
             let descriptor = decode_descriptor(value)?;
             descriptors.insert(descriptor.range, descriptor);
             Ok(())
         })?;
         let mut states = BTreeMap::new();
-        for_each(engine, &local_keys::range_states(), &mut |key, value| {
+        for_each(engine, &local_keys::range_states(), |key, value| {
             let range = local_keys::parse_range_state(key)?;
             states.insert(range, decode_range_state(range, value)?);
             Ok(())
@@ -127,7 +127,7 @@ impl LocalState {
 fn for_each(
     engine: &dyn Engine,
     prefix: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut iter = engine.iter(Cf::Local, prefix, &encoding::prefix_end(prefix))?;
     iter.seek_to_first();

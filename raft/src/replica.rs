@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use cairn_kv::effects::{self, Effects};
-use cairn_kv::engine::{Cf, Engine, WriteBatch};
+use cairn_kv::effects::{Applier, Effects};
+use cairn_kv::engine::{Cf, Engine};
 use cairn_kv::{Error, Result, local_keys};
 use prost::Message as _;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
@@ -20,6 +20,10 @@ use crate::command::{
 use crate::entries::RangeLog;
 use crate::store::{Applied, Lease, ProposeError, ThresholdCell};
 use crate::waiter::Reply;
+
+/// What closes an engine batch: a replay has far more to apply than one batch should hold.
+const BATCH_OPERATIONS: usize = 4096;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// A proposal on its way to be applied here.
 struct Pending {
@@ -154,37 +158,44 @@ impl Replica {
         })
     }
 
-    /// Applies committed entries in order, one engine batch each, and answers their proposers. An
+    /// Applies committed entries in order, many to one engine batch, and answers their proposers. An
     /// error stops the node: the state machine must not go on without an entry.
     pub(crate) fn apply(
         &mut self,
         engine: &dyn Engine,
         committed: &[Entry],
         thresholds: &ThresholdCell,
-        batch: &mut WriteBatch,
     ) -> Result<ApplyStats> {
         let mut stats = ApplyStats::default();
-        for entry in committed {
+        let mut applier = Applier::new(engine);
+        let (mut bytes, mut answers) = (0, Vec::new());
+        for (i, entry) in committed.iter().enumerate() {
             assert_eq!(entry.index, self.state.index + 1, "committed entries come in order");
-            batch.ops.clear();
             let pending = self.take_pending(entry.index);
-            let result = self.apply_entry(engine, entry, pending.as_ref(), thresholds, batch)?;
+            bytes += self.raw.store().payload(entry.index).map_or(0, |(payload, _)| payload.len());
+            let outcome = self.apply_entry(entry, pending.as_ref(), thresholds, &mut applier)?;
             self.state.format = LOCAL_FORMAT;
             self.state.index = entry.index;
             self.state.term = entry.term;
-            stats.keys += batch.ops.len() as u64;
-            batch.put(Cf::Local, self.state_key.clone(), self.state.encode_to_vec());
-            engine.write(batch)?;
             stats.entries += 1;
-            stats.lease_changed |= matches!(result, Outcome::Lease);
-            if let Some(pending) = pending {
-                pending.reply.send(match result {
-                    Outcome::Rejected => Err(ProposeError::Unavailable(format!(
-                        "the lease of range {} changed before the command applied",
-                        self.range
-                    ))),
-                    _ => Ok(Applied { index: entry.index }),
-                });
+            stats.lease_changed |= matches!(outcome, Outcome::Lease);
+            answers.extend(pending.map(|pending| (pending, outcome)));
+
+            let operations = applier.batch().ops.len();
+            if i + 1 == committed.len() || operations >= BATCH_OPERATIONS || bytes >= BATCH_BYTES {
+                stats.keys += operations as u64;
+                applier.batch().put(Cf::Local, self.state_key.clone(), self.state.encode_to_vec());
+                engine.write(&std::mem::replace(&mut applier, Applier::new(engine)).into_batch())?;
+                bytes = 0;
+                for (pending, outcome) in answers.drain(..) {
+                    pending.reply.send(match outcome {
+                        Outcome::Rejected => Err(ProposeError::Unavailable(format!(
+                            "the lease of range {} changed before the command applied",
+                            self.range
+                        ))),
+                        _ => Ok(Applied { index: pending.index }),
+                    });
+                }
             }
         }
         let applied = self.state.index;
@@ -195,11 +206,10 @@ impl Replica {
 
     fn apply_entry(
         &mut self,
-        engine: &dyn Engine,
         entry: &Entry,
         pending: Option<&Pending>,
         thresholds: &ThresholdCell,
-        batch: &mut WriteBatch,
+        applier: &mut Applier<'_>,
     ) -> Result<Outcome> {
         if entry.entry_type != EntryType::EntryNormal as i32 {
             let what = format!("range {} entry {}: a configuration change", self.range, entry.index);
@@ -238,7 +248,7 @@ impl Replica {
             // Before the batch is visible: a reader that sees its effects sees the threshold (R4).
             thresholds.raise(update);
         }
-        effects::apply(engine, effects, batch)?;
+        applier.apply(effects)?;
         Ok(Outcome::Applied)
     }
 
@@ -315,4 +325,114 @@ fn conf_state(descriptor: &RangeDescriptor) -> ConfState {
             .extend(descriptor.replicas.iter().filter(|r| r.role() == ReplicaRole::Voter).map(|r| r.replica));
     }
     conf
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use cairn_kv::Timestamp;
+    use cairn_kv::effects::{EFFECTS_FORMAT, Thresholds, VersionWrite};
+    use cairn_kv::engine::mem::MemEngine;
+
+    use super::*;
+    use crate::command::{ReplicaDescriptor, encode_command};
+    use crate::log::Position;
+
+    /// A leading replica whose log is only in memory.
+    fn leader(engine: &MemEngine) -> Replica {
+        let replicas = vec![ReplicaDescriptor { replica: 1, store: 1, role: ReplicaRole::Voter as i32 }];
+        let descriptor = RangeDescriptor { format: 1, range: 1, replicas, ..RangeDescriptor::default() };
+        let log = RangeLog::new(1, Default::default());
+        let mut replica = Replica::new(&descriptor, 1, RangeState::default(), log).expect("starts");
+        assert!(replica.is_only_voter());
+        replica.campaign().expect("elected");
+        commit(&mut replica, engine);
+        replica.propose_lease(Timestamp(5)).expect("accepted");
+        commit(&mut replica, engine);
+        replica
+    }
+
+    /// Takes what is ready for written, and applies what that commits.
+    fn commit(replica: &mut Replica, engine: &MemEngine) {
+        let thresholds = ThresholdCell::new(Thresholds::default());
+        while replica.raw.has_ready() {
+            let mut ready = replica.raw.ready();
+            let entries = ready.take_entries();
+            replica.raw.mut_store().append(entries, Position { segment: 1, offset: 0 });
+            let mut light = replica.raw.advance_append(ready);
+            let committed = light.take_committed_entries();
+            replica.apply(engine, &committed, &thresholds).expect("applies");
+        }
+    }
+
+    fn effects(ts: u64) -> Effects {
+        let (key, value) = (Bytes::from_static(b"k"), Some(Bytes::from(ts.to_string())));
+        let writes = vec![VersionWrite { key, ts, value, fresh: false }];
+        Effects { format: EFFECTS_FORMAT, writes, ..Effects::default() }
+    }
+
+    fn propose_raw(
+        replica: &mut Replica,
+        engine: &MemEngine,
+        lease_sequence: u64,
+        lease_index: u64,
+        ts: u64,
+    ) {
+        let mut data = encode_command(lease_sequence, &effects(ts));
+        set_lease_index(&mut data, lease_index);
+        replica.step_proposal(vec![Entry { data, ..Entry::default() }]).expect("accepted");
+        commit(replica, engine);
+    }
+
+    fn newest(engine: &MemEngine) -> u64 {
+        cairn_kv::mvcc::newest(engine, b"k").expect("readable").0.0
+    }
+
+    #[test]
+    fn a_command_applies_once_and_only_under_its_lease() {
+        let engine = MemEngine::new();
+        let mut replica = leader(&engine);
+        let lease = replica.lease().expect("it leads");
+        assert_eq!((lease.sequence, lease.start), (1, Timestamp(5)));
+
+        propose_raw(&mut replica, &engine, 1, 1, 10);
+        assert_eq!(newest(&engine), 10);
+        // The same place in the lease again, whatever it would do: nothing but the index moves on.
+        let before = replica.state;
+        propose_raw(&mut replica, &engine, 1, 1, 20);
+        assert_eq!(newest(&engine), 10);
+        assert_eq!((replica.state.index, replica.state.lease_index), (before.index + 1, 1));
+        // Places may be left out, never taken twice.
+        propose_raw(&mut replica, &engine, 1, 3, 30);
+        propose_raw(&mut replica, &engine, 1, 2, 40);
+        assert_eq!(newest(&engine), 30);
+        // A lease that is not in force, past or future.
+        propose_raw(&mut replica, &engine, 2, 9, 50);
+        propose_raw(&mut replica, &engine, 0, 9, 50);
+        assert_eq!(newest(&engine), 30);
+        // A new lease counts from the start; the old one's commands are void.
+        replica.propose_lease(Timestamp(60)).expect("accepted");
+        commit(&mut replica, &engine);
+        propose_raw(&mut replica, &engine, 1, 10, 70);
+        assert_eq!(newest(&engine), 30);
+        propose_raw(&mut replica, &engine, 2, 1, 70);
+        assert_eq!(newest(&engine), 70);
+    }
+
+    #[test]
+    fn a_non_leader_proposes_nothing() {
+        let replicas = [1, 2]
+            .map(|id| ReplicaDescriptor { replica: id, store: id, role: ReplicaRole::Voter as i32 })
+            .to_vec();
+        let descriptor = RangeDescriptor { format: 1, range: 1, replicas, ..RangeDescriptor::default() };
+        let state = RangeState { lease_sequence: 1, lease_holder: 1, ..RangeState::default() };
+        let log = RangeLog::new(1, Default::default());
+        let mut replica = Replica::new(&descriptor, 1, state, log).expect("starts");
+        assert!(!replica.is_only_voter());
+        let waiter = std::sync::Arc::new(crate::waiter::Waiter::default());
+        let lease = Lease { sequence: 1, start: Timestamp::ZERO };
+        replica.gather(lease, encode_command(1, &effects(1)), effects(1), Reply::new(waiter));
+        replica.step_gathered();
+        assert!(!replica.raw.has_ready(), "nothing may reach raft-rs, which would forward it");
+    }
 }

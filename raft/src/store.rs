@@ -337,7 +337,7 @@ pub(crate) struct ThresholdCell {
 }
 
 impl ThresholdCell {
-    fn new(thresholds: Thresholds) -> ThresholdCell {
+    pub(crate) fn new(thresholds: Thresholds) -> ThresholdCell {
         ThresholdCell {
             gc: AtomicU64::new(thresholds.gc.0),
             tombstone: AtomicU64::new(thresholds.tombstone.0),
