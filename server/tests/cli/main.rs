@@ -1,0 +1,109 @@
+//! The command line: what a person sees when something is wrong, and `cairn debug`.
+
+mod cairn;
+
+use std::fs;
+
+use cairn::{free_port, run};
+use cairn_server::store_directory::StoreDirectory;
+
+/// Starts a node that must refuse; returns its only line.
+fn refused(args: &[&str]) -> String {
+    let (success, stdout, stderr) = run(&[&["start"], args].concat());
+    assert!(!success && stdout.is_empty(), "{stdout}{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one sentence, no backtrace: {stderr}");
+    stderr.trim_end().to_owned()
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let store = root.path().join("s");
+    let line = refused(&["--store", store.to_str().unwrap(), "--sql-addr", &address]);
+    assert_eq!(line, format!("cairn: cannot listen for SQL on {address}: address already in use"));
+    assert!(!store.exists(), "nothing was created");
+}
+
+#[test]
+fn a_locked_a_strange_and_a_newer_directory_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("s");
+    let store = path.to_str().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let args = ["--store", store, "--sql-addr", &address, "--http-addr", "none"];
+    let locked = StoreDirectory::open_or_create(&path).unwrap();
+    let me = std::process::id();
+    assert_eq!(refused(&args), format!("cairn: the store in {store} is in use by process {me}"));
+    drop(locked);
+
+    fs::write(path.join("FORMAT"), "format = 7\ncreated_by = \"9.0\"\n").unwrap();
+    let line = refused(&args);
+    assert!(line.contains("has format 7") && line.ends_with("use a newer cairn"), "{line}");
+    fs::remove_dir_all(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("letter.txt"), "dear").unwrap();
+    assert!(refused(&args).contains("is not empty and not a Cairn store"));
+    fs::remove_file(path.join("letter.txt")).unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    let below_a_file = root.path().join("file/s");
+    let line =
+        refused(&["--store", below_a_file.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
+    assert!(line.contains("cannot create the store directory"), "{line}");
+}
+
+#[test]
+fn strangers_are_not_let_in_by_accident() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("s");
+    let line = refused(&["--store", store.to_str().unwrap(), "--sql-addr", "0.0.0.0:0"]);
+    assert!(line.contains("--sql-addr 0.0.0.0:0 would let anyone") && line.contains("--insecure"), "{line}");
+    let line = refused(&["--store", store.to_str().unwrap(), "--sql-addr", "nonsense"]);
+    assert_eq!(line, "cairn: --sql-addr nonsense is not an address: HOST:PORT is expected");
+}
+
+#[test]
+fn a_configuration_file_comes_after_environment_and_flags() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("cairn.toml");
+    fs::write(&file, "sql-addr = \"from-file\"\n").unwrap();
+    let start = |environment: Option<&str>, flags: &[&str]| {
+        let mut command = cairn::cairn(&["start", "--config", file.to_str().unwrap()]);
+        command.args(flags).envs(environment.map(|value| ("CAIRN_SQL_ADDR", value)));
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(start(None, &[]).contains("--sql-addr from-file is"));
+    assert!(start(Some("from-environment"), &[]).contains("--sql-addr from-environment is"));
+    assert!(
+        start(Some("from-environment"), &["--sql-addr", "from-flag"]).contains("--sql-addr from-flag is")
+    );
+    fs::write(&file, "sql-adr = \"x\"\n").unwrap();
+    assert!(start(None, &[]).contains("line 1: unknown field `sql-adr`"));
+}
+
+#[test]
+fn help_and_version_are_readable() {
+    let (success, stdout, _) = run(&["start", "--help"]);
+    assert!(success);
+    for flag in
+        ["--store", "--sql-addr", "--http-addr", "--insecure", "--cache-size", "--log-level", "--config"]
+    {
+        assert!(stdout.contains(flag), "{flag}");
+    }
+    assert!(stdout.contains("CAIRN_SQL_ADDR") && !stdout.contains("--join"));
+    let (success, stdout, _) = run(&["version"]);
+    assert!(success);
+    assert_eq!(stdout, format!("cairn {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn debug_refuses_what_is_no_store() {
+    let root = tempfile::tempdir().unwrap();
+    for command in ["log", "keys", "check"] {
+        let (success, stdout, stderr) = run(&["debug", command, root.path().to_str().unwrap()]);
+        assert!(!success && stdout.is_empty());
+        assert!(stderr.contains("is not a Cairn store"), "{stderr}");
+    }
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing was created");
+}
