@@ -8,6 +8,8 @@ use crate::types::numeric::Numeric as Num;
 use crate::{Result, SqlError, SqlState};
 
 const NUMERIC: TypeKind = TypeKind::Numeric;
+/// Written so that results round as PostgreSQL's do.
+const RADIANS_PER_DEGREE: f64 = 0.017_453_292_519_943_295;
 
 /// 22003 `<type> out of range`.
 #[cold]
@@ -342,8 +344,8 @@ static FLOATS: &[Builtin] = &[
     f8!("ln", |v| logarithm_domain(v).map(|()| v.ln())),
     f8!("log", |v| logarithm_domain(v).map(|()| v.log10())),
     f8!("log10", |v| logarithm_domain(v).map(|()| v.log10())),
-    f8!("degrees", |v| checked_f64(v.to_degrees(), v.is_infinite(), v == 0.0)),
-    f8!("radians", |v| checked_f64(v.to_radians(), v.is_infinite(), v == 0.0)),
+    f8!("degrees", |v| checked_f64(v / RADIANS_PER_DEGREE, v.is_infinite(), v == 0.0)),
+    f8!("radians", |v| checked_f64(v * RADIANS_PER_DEGREE, v.is_infinite(), v == 0.0)),
     f8!("sin", |v| trig(v, f64::sin)),
     f8!("cos", |v| trig(v, f64::cos)),
     f8!("tan", |v| trig(v, f64::tan)),

@@ -64,13 +64,14 @@ pub fn write_f64(value: f64, extra_digits: i32, out: &mut Vec<u8>) {
         return layout(scratch.shown(), digits as i32 + 1, true, out);
     }
     write!(scratch, "{value:e}").expect("a float fits");
-    if on_boundary(value, scratch.shown()) {
+    let (mantissa, power) = parts_f64(value);
+    if on_boundary(mantissa, power, scratch.shown()) {
         // PostgreSQL takes a digit more rather than a decimal halfway between two floats.
         for digits in 1..=16 {
             let mut longer = Scratch::new();
             write!(longer, "{value:.digits$e}").expect("a float fits");
             let text = std::str::from_utf8(longer.shown()).expect("ASCII");
-            if text.parse() == Ok(value) && !on_boundary(value, longer.shown()) {
+            if text.parse() == Ok(value) && !on_boundary(mantissa, power, longer.shown()) {
                 scratch = longer;
                 break;
             }
@@ -91,37 +92,51 @@ pub fn write_f32(value: f32, extra_digits: i32, out: &mut Vec<u8>) {
         layout(scratch.shown(), digits as i32 + 1, true, out);
     } else {
         write!(scratch, "{value:e}").expect("a float fits");
+        let (mantissa, power) = parts_f32(value);
+        if on_boundary(mantissa, power, scratch.shown()) {
+            for digits in 1..=8 {
+                let mut longer = Scratch::new();
+                write!(longer, "{value:.digits$e}").expect("a float fits");
+                let text = std::str::from_utf8(longer.shown()).expect("ASCII");
+                if text.parse() == Ok(value) && !on_boundary(mantissa, power, longer.shown()) {
+                    scratch = longer;
+                    break;
+                }
+            }
+        }
         layout(scratch.shown(), 6, false, out);
     }
 }
 
-/// Whether a short decimal lies exactly halfway between `value` and its neighbour, which can only
-/// be for large even mantissas.
-fn on_boundary(value: f64, shown: &[u8]) -> bool {
-    let magnitude = value.abs();
-    if !(9.0e15..1.0e40).contains(&magnitude) || value.to_bits() & 1 == 1 {
+/// Whether a short decimal lies exactly halfway between a float (`mantissa` × 2^`power`) and its
+/// neighbour, which can only be for large even mantissas.
+fn on_boundary(mantissa: u64, power: i64, shown: &[u8]) -> bool {
+    if !(1..=110).contains(&power) || mantissa & 1 == 1 {
         return false;
     }
-    let text = std::str::from_utf8(shown).expect("ASCII");
-    let text = text.trim_start_matches('-');
-    let Some((mantissa, exponent)) = text.split_once('e') else { return false };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    let text = std::str::from_utf8(shown).expect("ASCII").trim_start_matches('-');
+    let (digits, exponent) = text.split_once('e').expect("scientific format has an exponent");
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let exponent: i64 = exponent.parse().expect("an exponent is an integer");
     let shift = exponent - fraction.len() as i64;
     if shift < 0 {
         return false;
     }
-    let Ok(digits) = [whole, fraction].concat().parse::<BigInt>() else { return false };
+    let digits: BigInt = [whole, fraction].concat().parse().expect("digits of a float");
     let decimal = digits * super::numeric::pow10(shift);
-    let bits = magnitude.to_bits();
-    let power = (bits >> 52) as i64 - 1075;
-    let mantissa = (bits & ((1 << 52) - 1)) | 1 << 52;
-    if power < 1 {
-        return false;
-    }
     let exact = BigInt::from(mantissa) << power as usize;
     let half = BigInt::from(1) << (power - 1) as usize;
     decimal == &exact + &half || decimal == exact - half
+}
+
+fn parts_f64(value: f64) -> (u64, i64) {
+    let bits = value.abs().to_bits();
+    ((bits & ((1 << 52) - 1)) | 1 << 52, (bits >> 52) as i64 - 1075)
+}
+
+fn parts_f32(value: f32) -> (u64, i64) {
+    let bits = value.abs().to_bits();
+    (u64::from(bits & ((1 << 23) - 1)) | 1 << 23, i64::from(bits >> 23) - 150)
 }
 
 /// Lays out `d.ddde±x`: plain from 1e-4 up to 10^`limit`, else scientific with two digits of exponent.

@@ -81,27 +81,26 @@ impl Interval {
             let carry = i.micros / MICROS_PER_DAY;
             i.micros %= MICROS_PER_DAY;
             i.days = i32::try_from(i64::from(i.days) + carry).map_err(|_| out_of_range())?;
-            if i.days > 0 && i.micros < 0 {
-                i.micros += MICROS_PER_DAY;
-                i.days -= 1;
-            } else if i.days < 0 && i.micros > 0 {
-                i.micros -= MICROS_PER_DAY;
-                i.days += 1;
-            }
         }
         if days {
-            let carry = i.days / 30;
+            i.months = i.months.checked_add(i.days / 30).ok_or_else(out_of_range)?;
             i.days %= 30;
-            i.months = i.months.checked_add(carry).ok_or_else(out_of_range)?;
-            let rest = i.days > 0 || (i.days == 0 && i.micros > 0);
-            let below = i.days < 0 || (i.days == 0 && i.micros < 0);
-            if i.months > 0 && below && i.days < 0 {
+            // Days take the months' sign; together with hours, a rest of zero days takes the time's.
+            let rest = if i.days != 0 || !hours { i64::from(i.days) } else { i.micros };
+            if i.months > 0 && rest < 0 {
                 i.days += 30;
                 i.months -= 1;
-            } else if i.months < 0 && rest && i.days > 0 {
+            } else if i.months < 0 && rest > 0 {
                 i.days -= 30;
                 i.months += 1;
             }
+        }
+        if hours && i.days > 0 && i.micros < 0 {
+            i.micros += MICROS_PER_DAY;
+            i.days -= 1;
+        } else if hours && i.days < 0 && i.micros > 0 {
+            i.micros -= MICROS_PER_DAY;
+            i.days += 1;
         }
         Ok(i)
     }
@@ -146,9 +145,8 @@ pub fn age(a: i64, b: i64) -> Interval {
         days -= 1;
     }
     if days < 0 {
-        // Borrow the days of the earlier date's month, or the later's when counting backwards.
-        let (y, m) = if negative { (y1, m1) } else { (y2, m2) };
-        days += i64::from(days_in_month(y, m));
+        // Borrow the days of the earlier date's month.
+        days += i64::from(days_in_month(y2, m2));
         months -= 1;
     }
     let sign = if negative { -1 } else { 1 };
@@ -288,7 +286,10 @@ impl Sum {
 
 enum Malformed {
     Syntax,
+    /// A field is too large.
     Range,
+    /// The fields' sum is too large.
+    Overflow,
 }
 
 /// Parses an interval: units (`1 day 02:00`), SQL (`1-2 3 4:5:6`) or ISO 8601 (`P1DT2H`).
@@ -307,6 +308,7 @@ pub fn parse(input: &str) -> Result<Interval> {
             SqlState::DATETIME_OVERFLOW,
             format!("interval field value out of range: \"{input}\""),
         ),
+        Malformed::Overflow => out_of_range(),
     })
 }
 
@@ -397,7 +399,7 @@ fn parse_units(text: &str) -> Result<Interval, Malformed> {
     if !any {
         return Err(Malformed::Syntax);
     }
-    let interval = sum.finish().ok_or(Malformed::Range)?;
+    let interval = sum.finish().ok_or(Malformed::Overflow)?;
     if ago { interval.negate().map_err(|_| Malformed::Range) } else { Ok(interval) }
 }
 
@@ -452,5 +454,5 @@ fn parse_iso(text: &str) -> Result<Interval, Malformed> {
         sum.add(whole, fraction, unit).ok_or(Malformed::Range)?;
         rest = &rest[end + 1..];
     }
-    sum.finish().ok_or(Malformed::Range)
+    sum.finish().ok_or(Malformed::Overflow)
 }

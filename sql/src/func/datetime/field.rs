@@ -161,7 +161,7 @@ fn of_timestamp(name: &str, micros: i64, zone: Option<&TimeZone>) -> Result<Opti
     let type_name = if zone.is_some() { "timestamp with time zone" } else { "timestamp without time zone" };
     let unit = unit(name).ok_or_else(|| unknown(name, type_name))?;
     if !is_finite(micros) {
-        return infinite(unit, micros > 0).map_err(|()| unsupported(name, type_name));
+        return Ok(infinite(unit, micros > 0).unwrap_or(None));
     }
     let offset = zone.map(|zone| i64::from(timezone::offset_at(zone, micros)));
     let local = micros + offset.unwrap_or(0) * MICROS_PER_SECOND;
@@ -303,9 +303,19 @@ fn step_of(unit: Unit) -> Option<i64> {
     })
 }
 
+/// The unit of a `date_trunc`: units that are no span of time are not even recognized.
+fn truncation_unit(name: &str, type_name: &str) -> Result<Unit> {
+    match unit(name) {
+        None | Some(Unit::Epoch | Unit::Dow | Unit::IsoDow | Unit::Doy | Unit::IsoYear | Unit::Julian) => {
+            Err(unknown(name, type_name))
+        }
+        Some(unit) => Ok(unit),
+    }
+}
+
 /// `date_trunc` of a local time.
 pub(super) fn truncate(name: &str, local: i64, type_name: &str) -> Result<i64> {
-    let unit = unit(name).ok_or_else(|| unknown(name, type_name))?;
+    let unit = truncation_unit(name, type_name)?;
     if !is_finite(local) {
         return Ok(local);
     }
@@ -320,7 +330,7 @@ pub(super) fn truncate(name: &str, local: i64, type_name: &str) -> Result<i64> {
 /// `date_trunc` of an instant in a zone.
 pub(super) fn truncate_zoned(name: &str, instant: i64, zone: &TimeZone) -> Result<i64> {
     const TYPE: &str = "timestamp with time zone";
-    let unit = unit(name).ok_or_else(|| unknown(name, TYPE))?;
+    let unit = truncation_unit(name, TYPE)?;
     let local = truncate(name, to_zone(instant, zone), TYPE)?;
     if !is_finite(instant) {
         return Ok(instant);
@@ -334,7 +344,7 @@ pub(super) fn truncate_zoned(name: &str, instant: i64, zone: &TimeZone) -> Resul
 
 /// `date_trunc` of an interval.
 pub(super) fn truncate_interval(name: &str, span: Interval) -> Result<Interval> {
-    let unit = unit(name).ok_or_else(|| unknown(name, "interval"))?;
+    let unit = truncation_unit(name, "interval")?;
     let months = |n: i32| Interval { months: span.months / n * n, ..Interval::default() };
     Ok(match unit {
         Unit::Day => Interval { micros: 0, ..span },

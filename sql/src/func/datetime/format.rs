@@ -358,8 +358,9 @@ fn number_to_char(value: &Numeric, template: &str) -> Result<String> {
     let (whole, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
     let whole = if whole == "0" { "" } else { whole };
     let overflow = whole.len() > whole_digits;
-    let explicit_sign =
-        items.iter().any(|i| matches!(*i, "S" | "s" | "MI" | "mi" | "PL" | "pl" | "SG" | "sg"));
+    let explicit_sign = items.iter().any(|i| matches!(*i, "S" | "s" | "MI" | "mi" | "SG" | "sg"));
+    // Where the first digit's place lies in the output.
+    let mut digits_start = None;
     let first_zero = items[..point.unwrap_or(items.len())].iter().position(|i| *i == "0");
     // Position of each whole digit from the right tells whether it is shown.
     let mut out = String::new();
@@ -372,6 +373,9 @@ fn number_to_char(value: &Numeric, template: &str) -> Result<String> {
         fraction.trim_end_matches('0').len().max(required_zeroes(&items, point))
     };
     for (at, item) in items.iter().enumerate() {
+        if matches!(*item, "9" | "0" | "." | "D" | "d") {
+            digits_start.get_or_insert(out.len());
+        }
         let in_fraction = point.is_some_and(|p| at > p);
         match *item {
             "9" | "0" if in_fraction => {
@@ -430,8 +434,10 @@ fn number_to_char(value: &Numeric, template: &str) -> Result<String> {
         let blanks = rest.len() - rest.trim_start_matches(' ').len();
         return Ok(format!("{}{}{}", " ".repeat(blanks), if negative { '-' } else { '+' }, &rest[blanks..]));
     }
-    let blanks = out.len() - out.trim_start_matches(' ').len();
-    Ok(format!("{}{sign}{}", " ".repeat(blanks), &out[blanks..]))
+    let start = digits_start.unwrap_or(0);
+    let first = start + out[start..].len() - out[start..].trim_start_matches(' ').len();
+    out.insert_str(first, sign);
+    Ok(out)
 }
 
 fn required_zeroes(items: &[&str], point: Option<usize>) -> usize {

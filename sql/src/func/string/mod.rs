@@ -304,7 +304,7 @@ fn chr(code: i32) -> Result<Datum> {
     let fail = |message: String| Err(SqlError::new(SqlState::PROGRAM_LIMIT, message));
     match u32::try_from(code) {
         Ok(0) => fail("null character not permitted".into()),
-        Err(_) => fail("character number must be positive".into()),
+        Err(_) => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive")),
         Ok(code) => match char::from_u32(code) {
             Some(c) => string(c.to_string()),
             None => fail(format!("requested character too large for encoding: {code}")),

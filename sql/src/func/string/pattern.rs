@@ -14,18 +14,17 @@ enum Step {
     /// `_`
     One,
     Literal(char),
+    /// An escape character with nothing behind it: an error when a character meets it.
+    Dangling,
 }
 
 /// A LIKE pattern cut into steps.
-fn steps(pattern: &str, escape: Option<char>) -> Result<Vec<Step>> {
+fn steps(pattern: &str, escape: Option<char>) -> Vec<Step> {
     let mut out = Vec::with_capacity(pattern.len());
     let mut characters = pattern.chars();
     while let Some(c) = characters.next() {
         out.push(if Some(c) == escape {
-            let literal = characters.next().ok_or_else(|| {
-                SqlError::new(SqlState::INVALID_ESCAPE, "LIKE pattern must not end with escape character")
-            })?;
-            Step::Literal(literal)
+            characters.next().map_or(Step::Dangling, Step::Literal)
         } else {
             match c {
                 '%' => Step::Any,
@@ -34,11 +33,11 @@ fn steps(pattern: &str, escape: Option<char>) -> Result<Vec<Step>> {
             }
         });
     }
-    Ok(out)
+    out
 }
 
 /// Whether a text matches a LIKE pattern: greedy with one point of return, linear in practice.
-fn matches(text: &str, steps: &[Step], fold: bool) -> bool {
+fn matches(text: &str, steps: &[Step], fold: bool) -> Result<bool> {
     let same = |a: char, b: char| {
         a == b
             || (fold
@@ -59,7 +58,13 @@ fn matches(text: &str, steps: &[Step], fold: bool) -> bool {
             Some(step) => {
                 let mut peek = rest.clone();
                 let matched = match (peek.next(), step) {
-                    (None, _) => return false,
+                    (None, _) => return Ok(false),
+                    (Some(_), Step::Dangling) => {
+                        return Err(SqlError::new(
+                            SqlState::INVALID_ESCAPE,
+                            "LIKE pattern must not end with escape character",
+                        ));
+                    }
                     (Some(_), Step::One) => true,
                     (Some(c), Step::Literal(l)) => same(c, *l),
                     (Some(_), Step::Any) => unreachable!("handled above"),
@@ -70,13 +75,13 @@ fn matches(text: &str, steps: &[Step], fold: bool) -> bool {
                     continue;
                 }
             }
-            None if rest.as_str().is_empty() => return true,
+            None if rest.as_str().is_empty() => return Ok(true),
             None => {}
         }
         // Let the last % swallow one character more.
-        let Some((after, from)) = &mut retry else { return false };
+        let Some((after, from)) = &mut retry else { return Ok(false) };
         if from.next().is_none() {
-            return false;
+            return Ok(false);
         }
         at = *after;
         rest = from.clone();
@@ -98,13 +103,13 @@ fn like(text: &str, pattern: &str, escape: Option<char>, fold: bool) -> Result<b
             });
         }
     }
-    Ok(matches(text, &steps(pattern, escape)?, fold))
+    matches(text, &steps(pattern, escape), fold)
 }
 
 /// The literal text that everything matching a LIKE pattern begins with, and whether the pattern is
 /// that text alone: what an index range can use.
 pub fn like_prefix(pattern: &str) -> Option<(String, bool)> {
-    let steps = steps(pattern, Some('\\')).ok()?;
+    let steps = steps(pattern, Some('\\'));
     let mut prefix = String::new();
     for step in &steps {
         match step {

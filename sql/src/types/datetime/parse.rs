@@ -83,6 +83,7 @@ enum Field<'a> {
     Offset(&'a str),
     Word(&'a str),
     Signed(&'a str),
+    Julian(&'a str),
 }
 
 fn fields(input: &str) -> Result<Vec<Field<'_>>, Failure> {
@@ -105,11 +106,7 @@ fn fields(input: &str) -> Result<Vec<Field<'_>>, Failure> {
                         at = run(at, &|b| b.is_ascii_digit() || b == b':' || b == b'.');
                         fields.push(Field::Time(&input[start..at]));
                     }
-                    Some(b'-' | b'/')
-                        if bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric())
-                            // 20010203-05 is a date and an offset.
-                            && at - start < 6 =>
-                    {
+                    Some(b'-' | b'/') if bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric()) => {
                         let separator = bytes[at];
                         at = run(at, &|b| b.is_ascii_alphanumeric() || b == separator);
                         // "2001-02-03T04:05": the T begins the time.
@@ -135,6 +132,14 @@ fn fields(input: &str) -> Result<Vec<Field<'_>>, Failure> {
             }
             b if b.is_ascii_alphabetic() => {
                 at = run(at, &|b| b.is_ascii_alphabetic());
+                // J2451187: a Julian day.
+                if input[start..at].eq_ignore_ascii_case("j") && bytes.get(at).is_some_and(u8::is_ascii_digit)
+                {
+                    let digits = at;
+                    at = run(at, &|b| b.is_ascii_digit());
+                    fields.push(Field::Julian(&input[digits..at]));
+                    continue;
+                }
                 // Zone names: Europe/Berlin, America/Port-au-Prince, Etc/GMT+5.
                 if bytes.get(at) == Some(&b'/') || bytes.get(at) == Some(&b'_') {
                     at = run(at, &|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
@@ -321,7 +326,8 @@ fn parse(input: &str, order: DateOrder, time_only: bool) -> Result<Parsed, Failu
     let mut parsed = Parsed::default();
     let mut date = DateParts::default();
     let mut complete = false;
-    let mut after_t = time_only;
+    let mut after_t = false;
+    let mut julian: Option<i64> = None;
     let mut meridian: Option<bool> = None;
     for field in fields {
         match field {
@@ -359,11 +365,31 @@ fn parse(input: &str, order: DateOrder, time_only: bool) -> Result<Parsed, Failu
             Field::Number(text) => {
                 let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
                 let known = complete || date.numbers.len() + usize::from(date.month.is_some()) >= 3;
-                if (known || after_t) && parsed.time.is_none() && matches!(whole.len(), 2 | 4 | 6) {
+                let as_time = if after_t {
+                    matches!(whole.len(), 2 | 4 | 6)
+                } else {
+                    (known || time_only) && matches!(whole.len(), 4 | 6)
+                };
+                if as_time && parsed.time.is_none() {
                     let part = |i: usize| {
                         whole.get(i..i + 2).map_or(Ok(0), |s| s.parse().map_err(|_| Failure::Syntax))
                     };
                     parsed.time = Some(time_of(part(0)?, part(2)?, part(4)?, parse_fraction(fraction)?)?);
+                } else if whole.len() == 4
+                    && fraction.len() == 3
+                    && date.numbers.is_empty()
+                    && date.month.is_none()
+                {
+                    // 1999.008: year and day of the year.
+                    let (Ok(year), Ok(day)) = (whole.parse(), fraction.parse::<i64>()) else {
+                        return Err(Failure::Syntax);
+                    };
+                    let days_of_year = days_from_civil(year + 1, 1, 1) - days_from_civil(year, 1, 1);
+                    if !(1..=days_of_year).contains(&day) {
+                        return Err(Failure::Field);
+                    }
+                    julian = Some(days_from_civil(year, 1, 1) + day - 1);
+                    complete = true;
                 } else if !known && fraction.is_empty() && !text.contains('.') {
                     complete = whole.len() >= 6 && date.numbers.is_empty() && date.month.is_none();
                     date.numbers.push(whole);
@@ -377,6 +403,11 @@ fn parse(input: &str, order: DateOrder, time_only: bool) -> Result<Parsed, Failu
                 }
                 let offset = timezone::parse_offset(text).ok_or(Failure::Displacement)?;
                 parsed.zone = Some(Zone::Offset(offset));
+            }
+            Field::Julian(digits) => {
+                let day: i64 = digits.parse().map_err(|_| Failure::Field)?;
+                julian = Some(day.saturating_add(MIN_DATE.into()));
+                complete = true;
             }
             Field::Signed(text) => match text.to_ascii_lowercase().as_str() {
                 "-infinity" | "-inf" => parsed.special = Some(Special::NegInfinity),
@@ -435,7 +466,11 @@ fn parse(input: &str, order: DateOrder, time_only: bool) -> Result<Parsed, Failu
     } else if meridian.is_some() {
         return Err(Failure::Syntax);
     }
-    parsed.date = date.resolve(order)?;
+    parsed.date = match julian {
+        Some(days) if date.numbers.is_empty() && date.month.is_none() => Some(days),
+        Some(_) => return Err(Failure::Syntax),
+        None => date.resolve(order)?,
+    };
     if parsed.special.is_some() && parsed.date.is_some() {
         return Err(Failure::Syntax);
     }
