@@ -30,6 +30,10 @@ use crate::store::Faults;
 /// Bytes of a new store's first segment: an empty store stays small and is made quickly.
 pub const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Bytes of a segment that is made while a commit waits for it, because no spare is ready yet: small
+/// enough to wait for, large enough to last until the spare is.
+pub const INTERIM_SEGMENT_BYTES: u64 = 4 << 20;
+
 /// The live segments, for those who read entries back.
 pub type LiveSegments = Arc<RwLock<BTreeMap<u64, Segment>>>;
 
@@ -184,7 +188,10 @@ impl Log {
         let needed = BLOCK + checkpoint.padded_len() + padded_len;
         let spare = match self.pool.take(needed) {
             Some(spare) => spare,
-            None => self.pool.prepare_now(needed.max(self.pool.segment_bytes())).await?,
+            None => {
+                let interim = INTERIM_SEGMENT_BYTES.min(self.pool.segment_bytes());
+                self.pool.prepare_now(needed.max(interim)).await?
+            }
         };
         let header = SegmentHeader {
             sequence: self.active.header.sequence + 1,

@@ -268,6 +268,9 @@ impl Inner {
         hlc: Hlc,
         thresholds: Thresholds,
     ) -> Inner {
+        // Half of the lead must be worth something, or the bound would never get ahead of use.
+        let hlc_lead_micros = config.hlc_lead_micros.max(1_000);
+        let config = StoreConfig { hlc_lead_micros, ..config };
         Inner {
             this,
             env,
