@@ -125,6 +125,10 @@ pub trait EngineIter {
     fn key(&self) -> &[u8];
     /// The current value; only when valid.
     fn value(&self) -> &[u8];
+    /// Key and value, when valid: cheaper than asking for each.
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.valid().then(|| (self.key(), self.value()))
+    }
     /// The error that ended the iteration, if one did.
     fn status(&self) -> Result<()>;
 }

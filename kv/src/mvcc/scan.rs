@@ -22,6 +22,7 @@ pub struct Scanner<'a> {
     /// Below the tombstone threshold: walks the keys of `history` beside `data`.
     forgotten: Option<Forgotten<'a>>,
     skipped: u64,
+    scratch: Vec<u8>,
 }
 
 /// The keys of `history`, to find those that `data` has forgotten.
@@ -65,6 +66,7 @@ impl<'a> Scanner<'a> {
             history: None,
             forgotten: None,
             skipped: 0,
+            scratch: Vec::new(),
         };
         if ts < engine.filter_thresholds().tombstone {
             let mut iter = scanner.open_history()?;
@@ -87,8 +89,14 @@ impl<'a> Scanner<'a> {
         if self.forgotten.is_some() {
             return self.for_each_merged(row);
         }
-        while self.data.valid() {
-            let more = self.show_data_row(row)?;
+        // The loop of a full scan: nothing but what a visible row needs.
+        while let Some((key, value)) = self.data.entry() {
+            let header = version::header(key, value)?;
+            let more = if header.ts <= self.ts && !header.tombstone {
+                row(key, &value[HEADER_LEN..], header.ts)
+            } else {
+                self.show_data_row(row)?
+            };
             if self.reverse {
                 self.data.prev();
             } else {
@@ -109,9 +117,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Shows the row that `data` stands at, if it is visible. Returns whether to go on.
-    #[inline]
     fn show_data_row(&mut self, row: &mut dyn FnMut(&[u8], &[u8], Timestamp) -> bool) -> Result<bool> {
-        let (key, value) = (self.data.key(), self.data.value());
+        let (key, value) = self.data.entry().expect("data stands at a row");
         let header = version::header(key, value)?;
         if header.ts <= self.ts {
             if header.tombstone {
@@ -124,7 +131,8 @@ impl<'a> Scanner<'a> {
             self.history = Some(self.open_history()?);
         }
         let history = self.history.as_mut().expect("opened above");
-        history.seek(&version::history_key(key, self.ts));
+        version::put_history_key(&mut self.scratch, key, self.ts);
+        history.seek(&self.scratch);
         match PastVersion::at(&**history, key)? {
             Some(past) if past.superseded_at > self.ts => Ok(row(key, past.payload, past.ts)),
             _ => {
