@@ -116,25 +116,25 @@ impl<C: Connect + Clone> Listener<C> {
             startup::welcome(&mut output, &hello, handle, session.reported_settings(), session.status());
             let mut connection =
                 Connection::new(session, Reader::new(read, budget), output, Arc::clone(handle));
-            if connection.send().await.is_err() {
-                return;
-            }
             // A broken assertion in one session must not take the others along.
             let ending = AssertUnwindSafe(connection.serve()).catch_unwind().await;
-            let Connection { session, mut output, reader, .. } = connection;
+            let Connection { mut session, mut output, reader, .. } = connection;
             let ending = match ending {
                 Ok(ending) => ending,
                 Err(_) => {
                     tracing::error!(session = handle.id(), "a session panicked: its connection ends");
                     // The last message may be half written.
                     output.clear();
+                    // The session is told that it ends, as far as it still can listen.
+                    let close = AssertUnwindSafe(session.close()).catch_unwind();
+                    let _ = timeout(FAREWELL_TIMEOUT, close).await;
                     Ending::Fatal(SqlError::new(
                         SqlState::INTERNAL,
                         "internal error: this session has failed",
                     ))
                 }
             };
-            // Dropping a session rolls back; after a panic, even that may fail.
+            // After a panic, even dropping a session may fail.
             let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(session)));
             if let Ending::Fatal(error) = ending {
                 output.error("FATAL", &error, "");

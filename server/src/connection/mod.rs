@@ -115,11 +115,13 @@ where
         }
     }
 
-    /// Serves the client until it leaves.
+    /// Sends the welcome and serves the client until it leaves.
     async fn serve(&mut self) -> Ending {
+        let mut served = self.send().await;
         let ending = loop {
-            if let Err(ending) = self.step().await {
-                break ending;
+            match served {
+                Ok(()) => served = self.step().await,
+                Err(ending) => break ending,
             }
         };
         self.session.close().await;

@@ -1,8 +1,11 @@
 //! The command line: what a person sees when something is wrong, and `cairn debug`.
 
 mod cairn;
+mod store;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use cairn::{free_port, run};
 use cairn_server::store_directory::StoreDirectory;
@@ -106,4 +109,98 @@ fn debug_refuses_what_is_no_store() {
         assert!(stderr.contains("is not a Cairn store"), "{stderr}");
     }
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing was created");
+}
+
+/// `cairn debug` with a store: whether all is well, and what it printed.
+fn debug(args: &[&str], store: &Path) -> (bool, String) {
+    let (success, stdout, stderr) = run(&[&["debug"], args, &[store.to_str().unwrap()]].concat());
+    (success, stdout + &stderr)
+}
+
+/// Every file below a directory, with its contents.
+fn snapshot(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(snapshot(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// Flips a bit; doing it again undoes it.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn debug_shows_a_store_and_changes_nothing() {
+    for clean in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s");
+        store::write(&path, &["apple", "pear"], clean);
+        let before = snapshot(&path);
+        let (success, text) = debug(&["check"], &path);
+        assert!(success && text.contains("log ") && text.contains("data "), "{text}");
+        let (success, text) = debug(&["log"], &path);
+        assert!(success && text.contains("checkpoint") && text.contains("ends in "), "{text}");
+        let (success, text) = debug(&["keys"], &path);
+        assert!(success, "{text}");
+        // What a killed node had not flushed is in its log only.
+        let flushed = text.contains("data  \"apple\"") && text.contains("history  \"pear\"");
+        assert!(flushed || !clean, "{text}");
+        let (success, text) = debug(&["keys", "--family", "data", "--limit", "1"], &path);
+        assert!(success && text.lines().count() <= 1, "{text}");
+        let (success, text) = debug(&["keys", "--family", "rows"], &path);
+        assert!(!success && text.contains("there is no family rows"), "{text}");
+        assert!(snapshot(&path) == before, "a file has changed");
+    }
+}
+
+#[test]
+fn check_names_the_table_file_and_family_of_a_flipped_bit() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("s");
+    store::write(&path, &["apple", "pear", "plum"], true);
+    let tables: Vec<(PathBuf, Vec<u8>)> = snapshot(&path.join("data"))
+        .into_iter()
+        .filter(|(file, _)| file.extension().is_some_and(|extension| extension == "sst"))
+        .collect();
+    let named = tables.iter().find(|(_, bytes)| bytes.windows(5).any(|window| window == b"apple"));
+    let (file, bytes) = named.expect("the value is in a table file");
+    let at = bytes.windows(5).position(|window| window == b"apple").unwrap();
+    flip(file, at);
+    let (success, text) = debug(&["check"], &path);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(!success && text.contains("PROBLEM") && text.contains(name), "{text}");
+    assert!(text.contains("data") || text.contains("history"), "the family is named: {text}");
+    assert!(text.contains("has a problem"), "{text}");
+    flip(file, at);
+    assert!(debug(&["check"], &path).0);
+}
+
+#[test]
+fn check_names_the_log_file_of_a_flipped_bit_and_the_node_refuses_it() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("s");
+    store::write(&path, &["apple", "pear", "plum"], false);
+    let logs = snapshot(&path.join("log"));
+    let (file, at) = logs
+        .iter()
+        .find_map(|(file, bytes)| Some((file, bytes.windows(5).position(|window| window == b"apple")?)))
+        .expect("the value is in the log");
+    flip(file, at);
+    let (success, text) = debug(&["check"], &path);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(!success && text.contains("PROBLEM") && text.contains(name), "{text}");
+    let address = format!("127.0.0.1:{}", free_port());
+    let line = refused(&["--store", path.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
+    assert!(line.contains("is damaged") && line.contains(name), "{line}");
+    flip(file, at);
+    assert!(debug(&["check"], &path).0);
 }

@@ -1,0 +1,333 @@
+//! A whole node as clients see it: tokio-postgres, psql, psycopg 3, pgbench and sysbench against
+//! the real binary.
+
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, TryStreamExt, pin_mut};
+use process::Node;
+use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls};
+
+async fn connect(node: &Node) -> Client {
+    let config = format!("host=127.0.0.1 port={} user=postgres", node.port);
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Runs a program that must succeed; returns its standard output.
+fn output_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+fn psql(node: &Node, commands: &[&str]) -> String {
+    let mut psql = Command::new("psql");
+    psql.args([
+        "-X",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "postgres",
+        "-p",
+        &node.port.to_string(),
+    ]);
+    for command in commands {
+        psql.args(["-c", command]);
+    }
+    output_of(&mut psql)
+}
+
+#[tokio::test]
+async fn tokio_postgres_prepares_fetches_and_pipelines() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    assert!(node.announcement.contains(&format!("psql -h 127.0.0.1 -p {} -U postgres", node.port)));
+    let mut client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b text)").await.unwrap();
+    let insert = client.prepare("INSERT INTO t VALUES ($1, $2)").await.unwrap();
+    assert_eq!(insert.params(), [Type::INT4, Type::TEXT]);
+    // Pipelined: all are sent before the first answer is awaited.
+    let words: Vec<String> = (0..100).map(|i| format!("wörd {i}")).collect();
+    let keys: Vec<i32> = (0..100).collect();
+    let parameters: Vec<[&(dyn tokio_postgres::types::ToSql + Sync); 2]> =
+        keys.iter().zip(&words).map(|(key, word)| [key as _, word as _]).collect();
+    let inserts = parameters.iter().map(|parameters| client.execute(&insert, parameters));
+    let counts = futures_util::future::try_join_all(inserts).await.unwrap();
+    assert_eq!(counts, vec![1; 100]);
+
+    let row = client.query_one("SELECT b FROM t WHERE a = $1", &[&7]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "wörd 7");
+
+    // A portal with a row limit.
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind("SELECT a FROM t ORDER BY a", &[]).await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let rows = transaction.query_portal(&portal, 33).await.unwrap();
+        if rows.is_empty() {
+            break;
+        }
+        assert!(rows.len() <= 33);
+        seen.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
+    }
+    assert_eq!(seen, keys);
+    transaction.rollback().await.unwrap();
+    node.stop();
+}
+
+#[tokio::test]
+async fn errors_have_state_position_and_names() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();
+    client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    let error = client.batch_execute("SELECT 'ü', nothing FROM t").await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "42703");
+    assert_eq!(error.position(), Some(&ErrorPosition::Original(13)), "characters, not bytes");
+    let error = client.prepare("SELECT 'ü', nothing FROM t").await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().position(), Some(&ErrorPosition::Original(13)));
+    let error = client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "23505");
+    assert_eq!((error.table(), error.constraint()), (Some("t"), Some("t_pkey")));
+    // The session goes on.
+    client.batch_execute("SELECT 1").await.unwrap();
+    node.stop();
+}
+
+#[tokio::test]
+async fn copy_goes_in_and_out() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b text)").await.unwrap();
+    let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.unwrap();
+    pin_mut!(sink);
+    for i in 0..20_000 {
+        sink.send(Bytes::from(format!("{i}\trow {i}\n"))).await.unwrap();
+    }
+    assert_eq!(sink.finish().await.unwrap(), 20_000);
+    let stream = client.copy_out("COPY t TO STDOUT").await.unwrap();
+    let text: Vec<Bytes> = stream.try_collect().await.unwrap();
+    assert_eq!(text.concat().iter().filter(|&&byte| byte == b'\n').count(), 20_000);
+    // Abandoned: nothing of it stays.
+    client.batch_execute("TRUNCATE t").await.unwrap();
+    {
+        let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.unwrap();
+        pin_mut!(sink);
+        sink.send(Bytes::from_static(b"1\tx\n")).await.unwrap();
+    }
+    let row = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0);
+    let stream = client.copy_out("COPY t TO STDOUT").await.unwrap();
+    pin_mut!(stream);
+    assert!(stream.next().await.is_none());
+    node.stop();
+}
+
+#[tokio::test]
+async fn a_lock_wait_is_canceled_and_times_out() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let (holder, waiter) = (connect(&node).await, connect(&node).await);
+    holder.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b int)").await.unwrap();
+    holder.batch_execute("INSERT INTO t VALUES (1, 1)").await.unwrap();
+    holder.batch_execute("BEGIN; UPDATE t SET b = 2 WHERE a = 1").await.unwrap();
+    let token = waiter.cancel_token();
+    let cancel = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        token.cancel_query(NoTls).await.unwrap();
+    };
+    let (error, ()) = tokio::join!(waiter.batch_execute("UPDATE t SET b = 3 WHERE a = 1"), cancel);
+    let error = error.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!((error.code().code(), error.message()), ("57014", "canceling statement due to user request"));
+    waiter.batch_execute("SET statement_timeout = 100").await.unwrap();
+    let error = waiter.batch_execute("UPDATE t SET b = 3 WHERE a = 1").await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("57014", "canceling statement due to statement timeout")
+    );
+    holder.batch_execute("COMMIT").await.unwrap();
+    waiter.batch_execute("UPDATE t SET b = 3 WHERE a = 1").await.unwrap();
+    node.stop();
+}
+
+#[tokio::test]
+async fn acknowledged_rows_survive_kill_9() {
+    let root = tempfile::tempdir().unwrap();
+    let mut acknowledged = 0;
+    for round in 0..3 {
+        let node = Node::start(root.path(), &[]);
+        let client = connect(&node).await;
+        if round == 0 {
+            client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();
+        }
+        let rows = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(rows, acknowledged);
+        for _ in 0..50 {
+            client.execute("INSERT INTO t VALUES ($1)", &[&(acknowledged as i32)]).await.unwrap();
+            acknowledged += 1;
+        }
+        // An open transaction leaves nothing.
+        client.batch_execute("BEGIN; INSERT INTO t VALUES (-1)").await.unwrap();
+        node.kill();
+    }
+}
+
+#[test]
+fn psql_describes() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    psql(
+        &node,
+        &["CREATE TABLE t (a int PRIMARY KEY, b text NOT NULL DEFAULT 'x')", "CREATE INDEX t_b ON t (b)"],
+    );
+    assert!(psql(&node, &["\\d"]).contains(" public | t    | table | postgres"));
+    let table = psql(&node, &["\\d t"]);
+    for part in [
+        "Table \"public.t\"",
+        "a      | integer",
+        "'x'::text",
+        "\"t_pkey\" PRIMARY KEY, btree (a)",
+        "\"t_b\" btree (b)",
+    ] {
+        assert!(table.contains(part), "{part} is missing:\n{table}");
+    }
+    assert!(psql(&node, &["\\dt"]).contains("| t "));
+    assert!(psql(&node, &["\\l"]).contains("postgres"));
+    assert!(psql(&node, &["\\dn"]).contains("public"));
+    node.stop();
+}
+
+#[test]
+fn pgbench_runs_unmodified() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let port = node.port.to_string();
+    let pgbench = |args: &[&str]| {
+        let mut command = Command::new("pgbench");
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port]).args(args).arg("postgres");
+        output_of(&mut command)
+    };
+    pgbench(&["-i", "-q"]);
+    for protocol in ["simple", "extended", "prepared"] {
+        for script in ["tpcb-like", "simple-update", "select-only"] {
+            let report = pgbench(&["-M", protocol, "-b", script, "-c", "2", "-t", "20"]);
+            assert!(report.contains("number of transactions actually processed: 40/40"), "{report}");
+        }
+    }
+    let sums =
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)";
+    assert!(psql(&node, &[sums]).contains(" t\n"));
+    node.stop();
+}
+
+#[test]
+fn sysbench_runs_unmodified() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let sysbench = |test: &str, command: &str| {
+        let mut sysbench = Command::new("sysbench");
+        sysbench.args([
+            "--db-driver=pgsql",
+            "--pgsql-host=127.0.0.1",
+            "--pgsql-user=postgres",
+            "--pgsql-db=postgres",
+        ]);
+        sysbench.arg(format!("--pgsql-port={}", node.port));
+        sysbench.args([
+            "--tables=1",
+            "--table-size=1000",
+            "--threads=2",
+            "--events=40",
+            "--time=0",
+            test,
+            command,
+        ]);
+        output_of(&mut sysbench)
+    };
+    sysbench("oltp_read_write", "prepare");
+    for test in [
+        "oltp_read_write",
+        "oltp_read_only",
+        "oltp_write_only",
+        "oltp_point_select",
+        "oltp_insert",
+        "oltp_delete",
+        "oltp_update_index",
+        "oltp_update_non_index",
+        "select_random_points",
+        "select_random_ranges",
+    ] {
+        sysbench(test, "run");
+    }
+    sysbench("oltp_read_write", "cleanup");
+    node.stop();
+}
+
+/// psycopg 3 in a virtual environment that is kept from one run to the next.
+fn psycopg() -> Result<PathBuf, String> {
+    let environment = std::env::temp_dir().join("cairn-psycopg3");
+    let python = environment.join("bin/python");
+    let works = |python: &Path| {
+        Command::new(python).args(["-c", "import psycopg"]).output().is_ok_and(|o| o.status.success())
+    };
+    if !works(&python) {
+        let steps: [(&str, &[&str]); 2] = [
+            ("python3", &["-m", "venv", environment.to_str().ok_or("path")?]),
+            (python.to_str().ok_or("path")?, &["-m", "pip", "install", "-q", "psycopg[binary]"]),
+        ];
+        for (program, args) in steps {
+            let output =
+                Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+        }
+    }
+    if works(&python) { Ok(python) } else { Err("psycopg cannot be imported".into()) }
+}
+
+#[test]
+fn psycopg_3_works() {
+    let python = match psycopg() {
+        Ok(python) => python,
+        Err(reason) => {
+            eprintln!("SKIPPED: no psycopg 3: {reason}");
+            return;
+        }
+    };
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/psycopg3.py");
+    let output = output_of(Command::new(python).arg(script).arg(node.port.to_string()));
+    assert_eq!(output, "ok\n");
+    node.stop();
+}
+
+#[test]
+fn health_and_metrics_are_served() {
+    let root = tempfile::tempdir().unwrap();
+    let port = process::free_port();
+    let node = Node::start(root.path(), &["--http-addr", &format!("127.0.0.1:{port}")]);
+    let get =
+        |path: &str| output_of(Command::new("curl").args(["-sS", &format!("http://127.0.0.1:{port}{path}")]));
+    assert_eq!(get("/health"), "ok\n");
+    assert!(get("/metrics").contains("\ncairn_sessions 0\n"));
+    node.stop();
+}
