@@ -52,5 +52,5 @@ pub enum TxnError {
     Unavailable(String),
     /// Storage failed or is corrupt (58030, XX001).
     #[error(transparent)]
-    Storage(#[from] cairn_kv::Error),
+    Storage(cairn_kv::Error),
 }

@@ -1,13 +1,19 @@
 //! Transactions.
 //!
 //! At the leaseholder ([`leaseholder`]): latches, the lock table, the timestamp cache and the
-//! evaluation of requests into effects. At the gateway ([`db`], [`txn`]): the handle that SQL works
-//! with, its write buffer, refresh, commit and recovery. It knows nothing of SQL.
+//! evaluation of requests into effects. At the gateway ([`db`], [`txn`], [`gateway`]): the handle that
+//! SQL works with, its write buffer, refresh, commit and recovery. It knows nothing of SQL.
+//!
+//! Reading order: [`txn`] (the life of a transaction), [`leaseholder::latch`] (why no read is missed),
+//! [`leaseholder::commit`], then [`gateway::intents`] (large transactions) and [`garbage`].
 
 pub mod db;
 pub mod error;
+pub mod garbage;
+pub mod gateway;
+pub mod leaseholder;
 pub mod txn;
 
-pub use db::{Db, DbConfig};
+pub use db::{Db, DbConfig, Faults};
 pub use error::TxnError;
 pub use txn::{CancelToken, Isolation, LockStrength, Savepoint, Scan, Txn, TxnOptions, Value};

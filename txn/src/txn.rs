@@ -1,4 +1,5 @@
-//! The transaction handle.
+//! The transaction handle: what SQL holds of a transaction, and its life from the first read to the
+//! commit. Reads are in [`crate::gateway::read`], large transactions in [`crate::gateway::intents`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,24 @@ use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_kv::mvcc::SeqNum;
 
-use crate::TxnError;
+use crate::gateway::buffer::{WriteBuffer, Written};
+use crate::gateway::held_locks::{HeldLock, HeldLocks};
+use crate::gateway::intents::Intents;
+use crate::gateway::read_set::ReadSet;
+use crate::leaseholder::commit::{CommitRequest, KeyWrite, TxnIdentity, concurrent_update};
+use crate::leaseholder::live::Pin;
+use crate::leaseholder::lock::Patience;
+use crate::leaseholder::lock_table::Requester;
+use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::slot::KeyHash;
+use crate::leaseholder::{Leaseholder, Own};
+use crate::{Db, TxnError};
+
+/// Largest key and value together (R8): a write must fit a command with room for its frame.
+pub const MAX_WRITE_BYTES: usize = (4 << 20) - (128 << 10);
+
+/// Longest key: it is stored in several places and copied often.
+pub const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// A value as read: owned bytes.
 pub type Value = Bytes;
@@ -106,125 +124,407 @@ pub struct Savepoint(pub SeqNum);
 /// A transaction: buffered writes, locks, and the spans it read. Dropping it unfinished rolls it
 /// back.
 pub struct Txn {
-    _options: TxnOptions,
+    pub(crate) db: Arc<Db>,
+    pub(crate) options: TxnOptions,
+    pub(crate) who: Requester,
+    pub(crate) finished: bool,
+    /// Zero until the first operation.
+    pub(crate) read_ts: Timestamp,
+    /// The first read timestamp; zero until there is one.
+    pub(crate) start_ts: Timestamp,
+    /// Keeps `read_ts` from being collected.
+    pub(crate) pin: Option<Pin>,
+    /// READ COMMITTED: the next read draws a new snapshot.
+    pub(crate) wants_snapshot: bool,
+    /// Number of what is written now.
+    pub(crate) write_seq: SeqNum,
+    /// Reads see own writes up to it.
+    pub(crate) read_seq: SeqNum,
+    /// Writes of the running statement have higher numbers.
+    pub(crate) statement_start: SeqNum,
+    /// The running statement has read something at its snapshot.
+    pub(crate) statement_has_read: bool,
+    pub(crate) buffer: WriteBuffer,
+    /// What earlier statements read.
+    pub(crate) earlier_reads: ReadSet,
+    /// What the running statement read.
+    pub(crate) reads: ReadSet,
+    pub(crate) locks: HeldLocks,
+    /// What has outgrown the buffer.
+    pub(crate) intents: Option<Box<Intents>>,
+    /// The last span admitted, at which timestamp: further chunks of it need no admission.
+    pub(crate) admitted: Option<(Bytes, Bytes, Timestamp)>,
+    pub(crate) rows_since_yield: usize,
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl Txn {
+    pub(crate) fn new(db: Arc<Db>, options: TxnOptions, owner: u64) -> Txn {
+        let who = Requester { owner, session: options.session };
+        Txn {
+            db,
+            options,
+            who,
+            finished: false,
+            read_ts: Timestamp::ZERO,
+            start_ts: Timestamp::ZERO,
+            pin: None,
+            wants_snapshot: true,
+            write_seq: 1,
+            read_seq: 0,
+            statement_start: 0,
+            statement_has_read: false,
+            buffer: WriteBuffer::default(),
+            earlier_reads: ReadSet::default(),
+            reads: ReadSet::default(),
+            locks: HeldLocks::default(),
+            intents: None,
+            admitted: None,
+            rows_since_yield: 0,
+            scratch: Vec::new(),
+        }
+    }
+
     /// The timestamp at which this transaction (READ COMMITTED: this statement) reads; chosen now
     /// if it was not yet.
     pub async fn read_ts(&mut self) -> Result<Timestamp, TxnError> {
-        todo!("txn: read_ts")
+        self.snapshot().await
     }
 
     /// A statement begins: its reads see what was written before it and not what it writes itself
     /// (Halloween protection); READ COMMITTED takes a new snapshot. Remembers where
     /// [`Txn::restart_statement`] goes back to.
     pub async fn begin_statement(&mut self) -> Result<(), TxnError> {
-        todo!("txn: begin_statement")
+        self.check_running()?;
+        self.earlier_reads.append(&mut self.reads);
+        self.step();
+        self.statement_start = self.read_seq;
+        self.statement_has_read = false;
+        if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
+            self.wants_snapshot = true;
+        }
+        Ok(())
     }
 
     /// Makes the running statement's own writes so far visible to its further reads (checks behind
     /// its writes, several commands in one statement).
     pub fn step(&mut self) {
-        todo!("txn: step")
+        self.read_seq = self.write_seq;
+        self.write_seq = self.write_seq.checked_add(1).expect("four billion steps are not reached");
     }
 
     /// After [`TxnError::Retry`] inside a statement none of whose output was shown: drops the
     /// statement's reads and writes, refreshes the earlier reads to now. Then the statement may
     /// run again. An error means that only a replay of the whole transaction can help.
     pub async fn restart_statement(&mut self) -> Result<(), TxnError> {
-        todo!("txn: restart_statement")
+        self.check_running()?;
+        self.reads.clear();
+        self.rollback_to(Savepoint(self.statement_start));
+        self.step();
+        self.statement_start = self.read_seq;
+        self.statement_has_read = false;
+        match self.options.isolation {
+            Isolation::ReadCommitted => {
+                self.wants_snapshot = true;
+                Ok(())
+            }
+            Isolation::RepeatableRead if self.read_ts.is_zero() => Ok(()),
+            Isolation::RepeatableRead => Err(concurrent_update(b"")),
+            Isolation::Serializable => self.move_snapshot().await,
+        }
     }
 
     /// Moves the read timestamp to `ts` or later if nothing read has changed (R16: past a newer
-    /// descriptor).
+    /// descriptor). REPEATABLE READ cannot move its snapshot once it has read: [`TxnError::Retry`].
     pub async fn refresh_to(&mut self, ts: Timestamp) -> Result<(), TxnError> {
-        let _ = ts;
-        todo!("txn: refresh_to")
-    }
-
-    /// Reads a key. The read is remembered for refresh and validation.
-    pub async fn get(&mut self, key: &[u8]) -> Result<Option<Value>, TxnError> {
-        let _ = key;
-        todo!("txn: get")
-    }
-
-    /// Reads several keys (an index join); `row` is called in order of `keys` with the position
-    /// and the value.
-    pub async fn get_many(
-        &mut self,
-        keys: &[Bytes],
-        row: &mut (dyn FnMut(usize, Option<&[u8]>) + Send),
-    ) -> Result<(), TxnError> {
-        let _ = (keys, row);
-        todo!("txn: get_many")
-    }
-
-    /// Locks a key exclusively, waiting for its holder, and reads it. Where a newer version than
-    /// the transaction's snapshot has been committed meanwhile: SERIALIZABLE and READ COMMITTED
-    /// move the snapshot past it if nothing read before has changed, else [`TxnError::Retry`];
-    /// REPEATABLE READ gets `Retry`.
-    pub async fn get_for_update(&mut self, key: &[u8]) -> Result<Option<Value>, TxnError> {
-        let _ = key;
-        todo!("txn: get_for_update")
+        if self.snapshot().await? >= ts {
+            return Ok(());
+        }
+        if self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        self.leaseholder().store.hlc().observe(ts);
+        match self.options.isolation {
+            Isolation::ReadCommitted if !self.statement_has_read => {
+                self.wants_snapshot = true;
+                self.snapshot().await.map(|_| ())
+            }
+            Isolation::Serializable => self.move_snapshot().await,
+            Isolation::ReadCommitted | Isolation::RepeatableRead => Err(concurrent_update(b"")),
+        }
     }
 
     /// Locks a key (also one that is absent, or an object's) in the lock table, waiting for others.
     pub async fn lock(&mut self, key: &[u8], strength: LockStrength) -> Result<(), TxnError> {
-        let _ = (key, strength);
-        todo!("txn: lock")
+        self.check_running()?;
+        self.lock_hashed(key, KeyHash::of(key), strength).await
     }
 
-    /// Scans a span: calls `row` with each key and value, own writes included, until it returns
-    /// false or a chunk is full. Returns where to go on (the `start`, or for a reverse scan the
-    /// `end`, of the next call), `None` at the end of the span. Only what was passed to `row` is
-    /// remembered as read.
-    pub async fn scan(
+    pub(crate) async fn lock_hashed(
         &mut self,
-        scan: &Scan,
-        row: &mut (dyn FnMut(&[u8], &[u8]) -> bool + Send),
-    ) -> Result<Option<Bytes>, TxnError> {
-        let _ = (scan, row);
-        todo!("txn: scan")
+        key: &[u8],
+        hash: KeyHash,
+        strength: LockStrength,
+    ) -> Result<(), TxnError> {
+        if self.options.read_only && strength == LockStrength::Exclusive || self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        let held = self.locks.find(key, hash).map(|lock| lock.strength);
+        if held == Some(LockStrength::Exclusive) || held == Some(strength) {
+            return Ok(());
+        }
+        let key = Bytes::copy_from_slice(key);
+        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
+        let own = self.intents.as_ref().map(|intents| &intents.holder);
+        self.db.leaseholder.lock(self.who, own, &key, hash, strength, patience).await?;
+        match self.locks.find_mut(&key, hash) {
+            Some(lock) => lock.strength = strength,
+            None => self.locks.add(HeldLock { key, hash, strength, seen: None }),
+        }
+        Ok(())
     }
 
     /// Buffers a write; the key should be locked (by [`Txn::get_for_update`]) unless nobody else
     /// can write it. Large buffers go out as intents here, which may wait.
     pub async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), TxnError> {
-        let _ = (key, value);
-        todo!("txn: put")
+        self.write(key, Written::Value(value)).await
     }
 
     /// Buffers a deletion.
     pub async fn delete(&mut self, key: Bytes) -> Result<(), TxnError> {
-        let _ = key;
-        todo!("txn: delete")
+        self.write(key, Written::Deleted).await
+    }
+
+    async fn write(&mut self, key: Bytes, value: Written) -> Result<(), TxnError> {
+        self.check_running()?;
+        if self.options.read_only || self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        let len = key.len() + value.value().map_or(0, Bytes::len);
+        if len > MAX_WRITE_BYTES || key.len() > MAX_KEY_BYTES {
+            return Err(TxnError::TooLarge(format!(
+                "a row or index entry of {len} bytes (key: {}) exceeds the limit of {MAX_WRITE_BYTES} (key: {MAX_KEY_BYTES})",
+                key.len()
+            )));
+        }
+        if self.buffer.bytes() + len > self.db.config.max_buffer_bytes {
+            self.flush_buffer().await?;
+        }
+        let hash = KeyHash::of(&key);
+        self.buffer.write(key, hash, self.write_seq, value);
+        Ok(())
     }
 
     /// Marks the present point.
     pub fn savepoint(&mut self) -> Savepoint {
-        todo!("txn: savepoint")
+        let here = Savepoint(self.write_seq);
+        // Later writes, also those of the running statement, have a higher number.
+        self.write_seq = self.write_seq.checked_add(1).expect("four billion savepoints are not reached");
+        here
     }
 
     /// Takes back every write since.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
-        let _ = savepoint;
-        todo!("txn: rollback_to")
+        self.buffer.rollback_to(savepoint.0);
+        if let Some(intents) = &mut self.intents {
+            intents.ignore(savepoint.0 + 1, self.write_seq);
+        }
+        self.write_seq = self.write_seq.checked_add(1).expect("four billion savepoints are not reached");
     }
 
     /// Whether anything was written.
     pub fn has_writes(&self) -> bool {
-        todo!("txn: has_writes")
+        !self.buffer.is_empty() || self.intents.is_some()
     }
 
     /// Commits; returns the commit timestamp (the read timestamp when nothing was written). After
     /// an error other than `Ambiguous` it is rolled back.
     pub async fn commit(&mut self) -> Result<Timestamp, TxnError> {
-        todo!("txn: commit")
+        self.check_running()?;
+        let result = self.commit_writes().await;
+        if result.is_err() && self.intents.is_some() {
+            self.abort_intents().await;
+        }
+        self.finish();
+        result
+    }
+
+    async fn commit_writes(&mut self) -> Result<Timestamp, TxnError> {
+        if self.intents.is_some() {
+            return self.commit_intents().await;
+        }
+        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
+        if self.buffer.is_empty() {
+            if self.locks.iter().any(|lock| lock.seen.is_some()) {
+                // Reads under locks were not recorded (they would push this transaction's own writes):
+                // it is made up for before the locks go.
+                let own = Own::default();
+                self.db.leaseholder.confirm_locks(self.locks.iter(), self.read_ts, own, patience).await?;
+            }
+            return Ok(self.read_ts);
+        }
+        let read_ts = self.snapshot().await?;
+        let identity = self.new_identity();
+        let writes = self.take_writes();
+        self.earlier_reads.append(&mut self.reads);
+        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
+        let request = CommitRequest {
+            who: self.who,
+            identity,
+            isolation: self.options.isolation,
+            read_ts,
+            writes,
+            locks: self.locks.iter(),
+            reads: &mut self.earlier_reads,
+            patience,
+        };
+        self.db.leaseholder.commit(request).await
+    }
+
+    /// Takes the buffered writes out, each with what is known under its lock.
+    fn take_writes(&mut self) -> Vec<KeyWrite> {
+        let entries = self.buffer.take();
+        let writes = entries.into_iter().map(|(key, entry)| {
+            let lock = self.locks.find(&key, entry.hash);
+            KeyWrite {
+                hash: entry.hash,
+                values: entry.values,
+                locked: lock.is_some_and(|lock| lock.strength == LockStrength::Exclusive),
+                seen: lock.and_then(|lock| lock.seen),
+                key,
+            }
+        });
+        writes.collect()
+    }
+
+    /// An identity anchored at the first buffered key.
+    pub(crate) fn new_identity(&self) -> TxnIdentity {
+        let rng = &self.leaseholder().store.env().rng;
+        let mut txn_id = [0; 16];
+        txn_id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
+        txn_id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
+        let (anchor, _) = self.buffer.iter().next().expect("a transaction with writes");
+        TxnIdentity { txn_id, anchor: anchor.clone(), start_ts: self.start_ts }
     }
 
     /// Rolls back and releases all locks.
     pub async fn rollback(&mut self) {
-        todo!("txn: rollback")
+        if self.intents.is_some() {
+            self.abort_intents().await;
+        }
+        self.finish();
+    }
+
+    /// Lets go of everything in memory.
+    fn finish(&mut self) {
+        self.finished = true;
+        self.db
+            .leaseholder
+            .locks
+            .release_all(self.who.owner, self.locks.iter().map(|lock| (&lock.key, lock.hash)));
+        self.locks.take();
+        self.buffer.take();
+        self.reads.clear();
+        self.earlier_reads.clear();
+        if let Some(pin) = self.pin.take() {
+            self.db.leaseholder.live.unpin(pin);
+        }
+    }
+
+    pub(crate) fn leaseholder(&self) -> &Arc<Leaseholder> {
+        &self.db.leaseholder
+    }
+
+    /// Whose requests these are.
+    pub(crate) fn own(&self) -> Own<'_> {
+        Own { latch: None, holder: self.intents.as_ref().map(|intents| &intents.holder) }
+    }
+
+    #[inline]
+    pub(crate) fn check_running(&self) -> Result<(), TxnError> {
+        assert!(!self.finished, "a finished transaction is not used any more");
+        if self.options.cancel.is_canceled() { Err(TxnError::Canceled) } else { Ok(()) }
+    }
+
+    /// Whether reads must be found unchanged when the timestamp moves.
+    #[inline]
+    pub(crate) fn remembers_reads(&self) -> bool {
+        self.options.isolation == Isolation::Serializable && self.options.as_of.is_none()
+    }
+
+    /// The read timestamp, drawn now where it must be.
+    #[inline]
+    pub(crate) async fn snapshot(&mut self) -> Result<Timestamp, TxnError> {
+        if !self.wants_snapshot {
+            return Ok(self.read_ts);
+        }
+        self.draw_snapshot().await
+    }
+
+    async fn draw_snapshot(&mut self) -> Result<Timestamp, TxnError> {
+        self.check_running()?;
+        let leaseholder = Arc::clone(self.leaseholder());
+        leaseholder.lease()?;
+        if let Some(as_of) = self.options.as_of {
+            let now = leaseholder.store.now().await.map_err(no_timestamp)?;
+            if as_of > now {
+                return Err(TxnError::Unavailable(format!("AS OF SYSTEM TIME {as_of} lies in the future")));
+            }
+            let pin = leaseholder
+                .live
+                .pin_at(as_of)
+                .map_err(|threshold| TxnError::SnapshotTooOld { read_ts: as_of, threshold })?;
+            self.pin = Some(pin);
+            self.read_ts = as_of;
+        } else {
+            let hlc = leaseholder.store.hlc();
+            loop {
+                let drawn = match &self.pin {
+                    Some(pin) => leaseholder.live.repin_new(pin, || hlc.try_now()),
+                    None => leaseholder.live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
+                        self.pin = Some(pin);
+                        ts
+                    }),
+                };
+                if let Some(ts) = drawn {
+                    self.read_ts = ts;
+                    break;
+                }
+                // Raises the clock's durable bound.
+                leaseholder.store.now().await.map_err(no_timestamp)?;
+            }
+        }
+        if self.start_ts.is_zero() {
+            self.start_ts = self.read_ts;
+        }
+        self.wants_snapshot = false;
+        Ok(self.read_ts)
+    }
+
+    /// Moves a SERIALIZABLE transaction's snapshot to now, if nothing that it read has changed.
+    pub(crate) async fn move_snapshot(&mut self) -> Result<(), TxnError> {
+        if self.wants_snapshot {
+            return self.draw_snapshot().await.map(|_| ());
+        }
+        let leaseholder = Arc::clone(self.leaseholder());
+        let now = leaseholder.store.now().await.map_err(no_timestamp)?;
+        let holder = self.intents.as_ref().map(|intents| Arc::clone(&intents.holder));
+        let own = Own { latch: None, holder: holder.as_ref() };
+        for reads in [&mut self.earlier_reads, &mut self.reads] {
+            leaseholder.refresh(reads, (self.read_ts, now), own, &self.options.cancel, |_| false).await?;
+        }
+        leaseholder.live.repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
+        self.read_ts = now;
+        self.admitted = None;
+        Ok(())
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.abandon_intents();
+            self.finish();
+        }
     }
 }

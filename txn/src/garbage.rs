@@ -1,0 +1,103 @@
+//! Garbage collection: how the replicated thresholds rise (R3, R4), and VACUUM.
+//!
+//! Nothing may commit at or below a threshold once it has been proposed. So raising one counts as a
+//! read of every key: the floor of the timestamp cache rises first, and writes under way at or below
+//! it are waited for.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_kv::Timestamp;
+use cairn_kv::effects::{EFFECTS_FORMAT, Effects, ThresholdUpdate, Thresholds};
+use cairn_kv::engine::Cf;
+use parking_lot::Mutex;
+
+use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::{Leaseholder, Own};
+use crate::{CancelToken, DbConfig, TxnError};
+
+/// How often the background looks whether a threshold is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The background task: keeps each threshold its lag behind now while there is something to collect.
+/// It ends with the database.
+pub async fn raise_thresholds(leaseholder: Weak<Leaseholder>, config: DbConfig) {
+    loop {
+        let Some(runtime) = leaseholder.upgrade().map(|alive| Arc::clone(&alive.store.env().runtime)) else {
+            return;
+        };
+        runtime.sleep(LOOK_EVERY).await;
+        let Some(leaseholder) = leaseholder.upgrade() else { return };
+        if let Err(error) = raise_due(&leaseholder, &config).await {
+            tracing::warn!(%error, "thresholds of garbage collection could not be raised");
+        }
+    }
+}
+
+/// Raises what is due. A threshold moves in steps of a quarter of its lag, and not at all once it has
+/// passed the last commit: an idle node writes nothing.
+async fn raise_due(leaseholder: &Arc<Leaseholder>, config: &DbConfig) -> Result<(), TxnError> {
+    let last_commit = leaseholder.last_commit();
+    let present = leaseholder.store.thresholds();
+    let at = |now: Timestamp| {
+        let step = |present: Timestamp, lag: u64| {
+            let wanted = now.sub_micros(lag);
+            let due = present < last_commit && wanted >= present.add_micros((lag / 4).max(1_000_000));
+            if due { wanted } else { Timestamp::ZERO }
+        };
+        Thresholds {
+            gc: step(present.gc, config.gc_ttl_micros),
+            tombstone: step(present.tombstone, config.tombstone_lag_micros),
+            marker: step(present.marker, config.marker_lag_micros),
+        }
+    };
+    let wall = leaseholder.store.env().clock.wall_micros();
+    if at(Timestamp::from_micros(wall)) == Thresholds::default() {
+        return Ok(());
+    }
+    // The clock must be ahead of every threshold: whoever writes later gets a timestamp above it.
+    let now = leaseholder.store.now().await.map_err(no_timestamp)?;
+    raise(leaseholder, at(now)).await
+}
+
+/// Raises the thresholds; that of garbage collection no further than live transactions allow.
+async fn raise(leaseholder: &Arc<Leaseholder>, wanted: Thresholds) -> Result<(), TxnError> {
+    let gc =
+        if wanted.gc.is_zero() { Timestamp::ZERO } else { leaseholder.live.raise_gc_threshold(wanted.gc) };
+    leaseholder.raise_gc_threshold(gc);
+    let closed = gc.max(wanted.tombstone);
+    leaseholder.cache.raise_floor(closed);
+    let never = CancelToken::default();
+    while let Err(obstacle) = leaseholder.admit_span(b"", b"", closed, Own::default()) {
+        leaseholder.wait_for(obstacle, closed, &never).await?;
+    }
+    let update = ThresholdUpdate { gc: gc.0, tombstone: wanted.tombstone.0, marker: wanted.marker.0 };
+    let effects = Effects { format: EFFECTS_FORMAT, thresholds: Some(update), ..Effects::default() };
+    let lease = leaseholder.lease()?;
+    leaseholder.propose(lease, effects, None).await
+}
+
+/// VACUUM of `[start, end)`.
+pub async fn collect(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
+    let store = &leaseholder.store;
+    let now = store.now().await.map_err(no_timestamp)?;
+    // Commit markers keep their lag: resends do not know of VACUUM.
+    raise(leaseholder, Thresholds { gc: now, tombstone: now, marker: Timestamp::ZERO }).await?;
+    // Filters may act only on what is flushed.
+    store.flush().await.map_err(|error| TxnError::Unavailable(error.to_string()))?;
+    let failure = Arc::new(Mutex::new(None));
+    for cf in [Cf::Data, Cf::History] {
+        let engine = Arc::clone(store.engine());
+        let (start, end) = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
+        let failed = Arc::clone(&failure);
+        let work = move || {
+            if let Err(error) = engine.compact(cf, &start, &end) {
+                *failed.lock() = Some(error);
+            }
+        };
+        store.env().runtime.blocking("compaction", Box::new(work)).await;
+    }
+    let failure = failure.lock().take();
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,16 @@
+//! The gateway's side of a transaction: what its handle keeps, and how it goes about its requests.
+//!
+//! - [`buffer`]: writes until the commit (R13)
+//! - [`read_set`]: what was read and must stay true
+//! - [`held_locks`]: locks, and what was seen under them
+//! - [`read`]: reads and scans, own writes included
+//! - [`intents`]: transactions that outgrow one command
+//! - [`record`], [`recovery`]: their records, and what a restart makes of them
+
+pub mod buffer;
+pub mod held_locks;
+pub mod intents;
+pub mod read;
+pub mod read_set;
+pub mod record;
+pub mod recovery;

@@ -1,0 +1,196 @@
+//! Transactions in flight that have intents, as readers and writers meet them.
+//!
+//! A transaction too large for one command writes intents ahead of its commit. Readers need not look
+//! for them one by one: whoever reads at `read_ts` *pushes* every such transaction whose keys may lie
+//! in its way, so that it will commit above `read_ts`. That is a word in memory and makes nobody wait.
+//! Only one that has already settled its commit timestamp at or below `read_ts` must be waited for,
+//! until its intents are resolved.
+//!
+//! Intents laid after the push are no concern either: laying them takes latches and asks the
+//! timestamp cache, as any write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use cairn_kv::Timestamp;
+use cairn_kv::mvcc::TxnId;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::lock_table::Requester;
+
+/// How far a transaction with intents has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// It will commit at or above the timestamp, or abort.
+    Pending(Timestamp),
+    /// It commits at the timestamp, if it does.
+    Committing(Timestamp),
+    /// Nothing of it is left.
+    Finished,
+}
+
+/// A transaction with intents.
+pub struct IntentHolder {
+    /// Its identity in the intents.
+    pub txn_id: TxnId,
+    /// Its identity in the lock table.
+    pub who: Requester,
+    status: Mutex<Status>,
+    /// Smallest and largest key with an intent.
+    bounds: RwLock<Option<(Bytes, Bytes)>>,
+    /// Its commit is under way and will not be known before the node restarts.
+    lost: AtomicBool,
+    finished: Notify,
+}
+
+impl IntentHolder {
+    /// Makes sure that it commits above `ts`. False: it commits at or below, if it does, and must be
+    /// waited for.
+    pub fn push(&self, ts: Timestamp) -> bool {
+        let mut status = self.status.lock();
+        match &mut *status {
+            Status::Pending(least) => {
+                *least = (*least).max(ts.next());
+                true
+            }
+            Status::Committing(commit_ts) => *commit_ts > ts,
+            Status::Finished => true,
+        }
+    }
+
+    /// Settles the commit timestamp: what `choose` says, given the least that is allowed.
+    pub fn settle(&self, choose: impl FnOnce(Timestamp) -> Option<Timestamp>) -> Option<Timestamp> {
+        let mut status = self.status.lock();
+        let Status::Pending(least) = *status else { panic!("a transaction settles once") };
+        let commit_ts = choose(least)?;
+        assert!(commit_ts >= least, "the clock is ahead of every push");
+        *status = Status::Committing(commit_ts);
+        Some(commit_ts)
+    }
+
+    /// Its intents may lie anywhere between its bounds, widened to these keys.
+    pub fn widen(&self, first: &Bytes, last: &Bytes) {
+        let mut bounds = self.bounds.write();
+        *bounds = Some(match bounds.take() {
+            None => (first.clone(), last.clone()),
+            Some((low, high)) => (low.min(first.clone()), high.max(last.clone())),
+        });
+    }
+
+    /// Whether it may have intents in `[start, end)`.
+    pub fn may_overlap(&self, start: &[u8], end: &[u8]) -> bool {
+        let bounds = self.bounds.read();
+        bounds
+            .as_ref()
+            .is_some_and(|(low, high)| (end.is_empty() || low.as_ref() < end) && high.as_ref() >= start)
+    }
+
+    /// Whether it may have an intent on `key`.
+    pub fn may_hold(&self, key: &[u8]) -> bool {
+        self.bounds.read().as_ref().is_some_and(|(low, high)| low.as_ref() <= key && key <= high.as_ref())
+    }
+
+    /// Runs `act` if it is not finished, and not before or after: it cannot finish meanwhile.
+    pub fn unless_finished<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        let status = self.status.lock();
+        (*status != Status::Finished).then(act)
+    }
+
+    /// The outcome of its commit is unknown: nobody can be told before the node restarts.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.finished.notify_waiters();
+    }
+
+    /// Whether it was lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Completes when finished or lost.
+    pub async fn finished(&self) {
+        loop {
+            let notified = self.finished.notified();
+            if self.is_lost() || *self.status.lock() == Status::Finished {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// All transactions with intents.
+#[derive(Default)]
+pub struct IntentHolders {
+    /// How many; zero saves readers the look. Raised before a holder's first intent.
+    count: AtomicUsize,
+    holders: RwLock<Vec<Arc<IntentHolder>>>,
+}
+
+impl IntentHolders {
+    /// A transaction is about to lay its first intents.
+    pub fn enter(&self, txn_id: TxnId, who: Requester) -> Arc<IntentHolder> {
+        let holder = Arc::new(IntentHolder {
+            txn_id,
+            who,
+            status: Mutex::new(Status::Pending(Timestamp::ZERO)),
+            bounds: RwLock::new(None),
+            lost: AtomicBool::new(false),
+            finished: Notify::new(),
+        });
+        self.holders.write().push(Arc::clone(&holder));
+        self.count.fetch_add(1, Ordering::SeqCst);
+        holder
+    }
+
+    /// Its intents are gone.
+    pub fn leave(&self, holder: &Arc<IntentHolder>) {
+        *holder.status.lock() = Status::Finished;
+        holder.finished.notify_waiters();
+        let mut holders = self.holders.write();
+        let before = holders.len();
+        holders.retain(|other| !Arc::ptr_eq(other, holder));
+        if holders.len() < before {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether there are no intents at all.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Pushes all that may have intents in `[start, end)` above `ts`; returns one that must be waited
+    /// for. `own` is passed over.
+    pub fn push_all(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        ts: Timestamp,
+        own: Option<&Arc<IntentHolder>>,
+    ) -> Option<Arc<IntentHolder>> {
+        let holders = self.holders.read();
+        let found = holders.iter().find(|holder| {
+            !own.is_some_and(|own| Arc::ptr_eq(own, holder))
+                && holder.may_overlap(start, end)
+                && !holder.push(ts)
+        });
+        found.map(Arc::clone)
+    }
+
+    /// Whether another transaction may have intents in `[start, end)`.
+    pub fn may_overlap(&self, start: &[u8], end: &[u8], own: Option<&Arc<IntentHolder>>) -> bool {
+        self.holders
+            .read()
+            .iter()
+            .any(|holder| !own.is_some_and(|own| Arc::ptr_eq(own, holder)) && holder.may_overlap(start, end))
+    }
+
+    /// The transaction `txn_id`, if it has intents.
+    pub fn find(&self, txn_id: &TxnId) -> Option<Arc<IntentHolder>> {
+        self.holders.read().iter().find(|holder| holder.txn_id == *txn_id).map(Arc::clone)
+    }
+}

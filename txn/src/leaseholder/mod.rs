@@ -1,0 +1,147 @@
+//! The leaseholder's side of transactions: what one range's replica with the lease knows in memory
+//! and how it turns requests into effects.
+//!
+//! - [`latch`]: reads and writes under way, and the proof that no read is missed (read this first)
+//! - [`slot`], [`timestamp_cache`]: the highest read of every key
+//! - [`lock_table`]: which transaction may change what
+//! - [`intent_holder`]: transactions with intents, and how readers push them
+//! - [`live`]: what garbage collection must leave readable
+//! - requests, a file each: [`admit`] (reads), [`lock`], [`refresh`], [`commit`], [`write_intents`],
+//!   [`resolve`]
+//!
+//! The gateway calls it as functions on plain arguments. There is one range until ranges split.
+
+pub mod admit;
+pub mod commit;
+pub mod intent_holder;
+pub mod latch;
+pub mod live;
+pub mod lock;
+pub mod lock_table;
+pub mod propose;
+pub mod refresh;
+pub mod resolve;
+pub mod slot;
+pub mod timestamp_cache;
+pub mod write_intents;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cairn_kv::Timestamp;
+use cairn_kv::engine::Engine;
+use cairn_raft::store::FIRST_RANGE;
+use cairn_raft::{Lease, Store};
+use parking_lot::Mutex;
+
+use self::intent_holder::{IntentHolder, IntentHolders};
+use self::latch::{LatchGuard, Latches};
+use self::live::LiveTxns;
+use self::lock_table::LockTable;
+use self::slot::Slots;
+use self::timestamp_cache::TimestampCache;
+use crate::{Faults, TxnError};
+
+/// What a range's leaseholder knows in memory.
+pub struct Leaseholder {
+    /// The store below.
+    pub store: Arc<Store>,
+    /// Reads and writes by hash.
+    pub slots: Arc<Slots>,
+    /// Highest reads.
+    pub cache: TimestampCache,
+    /// Requests under way.
+    pub latches: Arc<Latches>,
+    /// Locks.
+    pub locks: Arc<LockTable>,
+    /// Transactions with intents.
+    pub holders: IntentHolders,
+    /// Read timestamps in use.
+    pub live: LiveTxns,
+    /// Mistakes planted by tests.
+    pub faults: Faults,
+    /// The lease that all of this was gathered under.
+    lease: Mutex<Lease>,
+    /// Reads below it fail (R4); only rises, ahead of the replicated one.
+    gc_threshold: AtomicU64,
+    /// Highest commit timestamp so far.
+    last_commit: AtomicU64,
+}
+
+/// Whose request it is: its own latches and intents are no obstacle.
+#[derive(Clone, Copy, Default)]
+pub struct Own<'a> {
+    /// Its latches.
+    pub latch: Option<&'a LatchGuard>,
+    /// Its intents.
+    pub holder: Option<&'a Arc<IntentHolder>>,
+}
+
+impl Leaseholder {
+    /// Begins under the store's present lease.
+    pub fn new(store: Arc<Store>, faults: Faults) -> Result<Leaseholder, TxnError> {
+        let lease = store.lease(FIRST_RANGE).ok_or_else(no_lease)?;
+        let thresholds = store.thresholds();
+        let floor = lease.start.max(thresholds.tombstone).max(thresholds.gc);
+        let slots = Arc::new(Slots::default());
+        Ok(Leaseholder {
+            cache: TimestampCache::new(Arc::clone(&slots), floor),
+            latches: Arc::new(Latches::new(Arc::clone(&slots))),
+            locks: LockTable::new(),
+            holders: IntentHolders::default(),
+            live: LiveTxns::new(thresholds.gc),
+            faults,
+            lease: Mutex::new(lease),
+            gc_threshold: AtomicU64::new(thresholds.gc.0),
+            // What an earlier life wrote may still have to be collected.
+            last_commit: AtomicU64::new(floor.0),
+            slots,
+            store,
+        })
+    }
+
+    /// The engine.
+    #[inline]
+    pub fn engine(&self) -> &dyn Engine {
+        &**self.store.engine()
+    }
+
+    /// The lease to evaluate a command under. What was gathered under an earlier one is made good:
+    /// every read counts as having been at the new one's start, every stamp as changed.
+    pub fn lease(&self) -> Result<Lease, TxnError> {
+        let lease = self.store.lease(FIRST_RANGE).ok_or_else(no_lease)?;
+        let mut known = self.lease.lock();
+        if known.sequence != lease.sequence {
+            self.cache.raise_floor(lease.start);
+            self.slots.wrote_span();
+            *known = lease;
+        }
+        Ok(lease)
+    }
+
+    /// Fails for a read below the garbage collection threshold. Asked after iterators are open (R4).
+    #[inline]
+    pub fn check_not_collected(&self, read_ts: Timestamp) -> Result<(), TxnError> {
+        let threshold = Timestamp(self.gc_threshold.load(Ordering::SeqCst));
+        if read_ts < threshold { Err(TxnError::SnapshotTooOld { read_ts, threshold }) } else { Ok(()) }
+    }
+
+    /// Reads below `threshold` fail from now on.
+    pub fn raise_gc_threshold(&self, threshold: Timestamp) {
+        self.gc_threshold.fetch_max(threshold.0, Ordering::SeqCst);
+    }
+
+    /// Something was committed at `ts`.
+    pub fn committed(&self, ts: Timestamp) {
+        self.last_commit.fetch_max(ts.0, Ordering::SeqCst);
+    }
+
+    /// The highest commit timestamp.
+    pub fn last_commit(&self) -> Timestamp {
+        Timestamp(self.last_commit.load(Ordering::SeqCst))
+    }
+}
+
+fn no_lease() -> TxnError {
+    TxnError::Unavailable("this node does not hold the lease of the range".into())
+}

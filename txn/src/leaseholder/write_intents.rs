@@ -1,0 +1,92 @@
+//! Writing intents: a part of a transaction too large for one command becomes replicated locks with
+//! provisional values.
+//!
+//! What is written here is validated here: from then on the intent keeps others from the key, so the
+//! lock in memory is not needed any more. The intents' timestamp lies above every read of their keys
+//! so far; later reads push the transaction or wait for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_kv::Timestamp;
+use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite};
+use cairn_kv::engine::Cf;
+use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Strength};
+use prost::Message;
+
+use super::Leaseholder;
+use super::commit::{KeyWrite, TxnIdentity};
+use super::intent_holder::IntentHolder;
+use super::lock::Patience;
+use crate::{Isolation, TxnError};
+
+/// A part of a transaction to write as intents.
+pub struct IntentRequest<'a> {
+    /// The transaction, its intents so far.
+    pub holder: &'a Arc<IntentHolder>,
+    /// Its identity.
+    pub identity: &'a TxnIdentity,
+    /// Its isolation level.
+    pub isolation: Isolation,
+    /// Where it read.
+    pub read_ts: Timestamp,
+    /// Ascending by key; never empty.
+    pub writes: Vec<KeyWrite>,
+    /// Its record, with the first part.
+    pub record: Option<RawWrite>,
+    /// How long it may wait for others.
+    pub patience: Patience<'a>,
+}
+
+/// Bytes that an intent takes in a command beside its key and values (and the anchor).
+pub const INTENT_OVERHEAD: usize = 112;
+
+impl Leaseholder {
+    /// Writes intents; returns when they are replicated and applied.
+    pub async fn write_intents(self: &Arc<Leaseholder>, request: IntentRequest<'_>) -> Result<(), TxnError> {
+        let IntentRequest { holder, identity, isolation, read_ts, mut writes, record, patience } = request;
+        let lease = self.lease()?;
+        let latch = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
+        self.validate_writes(&writes, isolation, read_ts)?;
+        let write_ts = self.choose_timestamp(&latch, None).await?;
+        assert!(holder.push(write_ts), "a transaction that writes has not settled its commit");
+        let trusted = !self.faults.no_validation;
+        let mut stored = Vec::new();
+        let mut locks = Vec::with_capacity(writes.len());
+        for write in &writes {
+            let key = mvcc::lock_key(&write.key, Strength::Intent, &holder.txn_id);
+            let mut intent = LockValue {
+                format: LOCK_FORMAT,
+                anchor: identity.anchor.clone(),
+                start_ts: identity.start_ts.0,
+                write_ts: write_ts.0,
+                seen_ts: write.seen.map_or(0, |seen| seen.ts.0),
+                values: Vec::new(),
+                fresh: trusted && write.seen.is_some_and(|seen| seen.ts.is_zero()),
+            };
+            if holder.may_hold(&write.key) && self.engine().get(Cf::Lock, &key, &mut stored)? {
+                let earlier = mvcc::decode_lock_value(&write.key, Bytes::copy_from_slice(&stored))?;
+                intent.values = earlier.values;
+                intent.seen_ts = earlier.seen_ts;
+                intent.fresh = earlier.fresh;
+            }
+            for (seq, value) in &write.values {
+                let value = ProvisionalValue { seq: *seq, value: value.value().cloned() };
+                match intent.values.last_mut() {
+                    Some(last) if last.seq == *seq => *last = value,
+                    _ => intent.values.push(value),
+                }
+            }
+            locks.push(RawWrite { key, value: Some(intent.encode_to_vec().into()) });
+        }
+        let [first, ..] = writes.as_slice() else { panic!("intents are written for some key") };
+        holder.widen(&first.key, &writes.last().expect("not empty").key);
+        let effects = Effects {
+            format: EFFECTS_FORMAT,
+            locks,
+            local: record.into_iter().collect(),
+            ..Effects::default()
+        };
+        self.propose(lease, effects, Some(latch)).await
+    }
+}
