@@ -134,8 +134,10 @@ fn get(map: &Map, key: &[u8], out: &mut Vec<u8>) -> bool {
     }
 }
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// `[lower, upper)` for a map's range; `None` where it is empty or upside down.
-fn span<'a>(lower: &'a [u8], upper: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+fn span<'a>(lower: &'a [u8], upper: &'a [u8]) -> Option<Bounds<'a>> {
     if upper.is_empty() {
         Some((Bound::Included(lower), Bound::Unbounded))
     } else if lower < upper {

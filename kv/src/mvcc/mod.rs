@@ -22,7 +22,7 @@ use crate::{Error, Result, Timestamp};
 
 mod scan;
 
-pub use scan::Scanner;
+pub use scan::{RowVisitor, Scanner};
 
 /// A transaction's identity: random, 16 bytes.
 pub type TxnId = [u8; 16];

@@ -5,6 +5,9 @@ use crate::engine::{Cf, Engine, EngineIter};
 use crate::version::{self, HEADER_LEN, in_span, physical_end};
 use crate::{Result, Timestamp};
 
+/// Called with key, value and version timestamp of a row; says whether to go on.
+pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8], Timestamp) -> bool + 'a;
+
 /// A scan over committed versions of `[start, end)` at `ts`, merging `data` and `history`.
 ///
 /// As long as `data` holds nothing newer than `ts` it is a plain scan of `data`; `history` is opened
@@ -85,7 +88,7 @@ impl<'a> Scanner<'a> {
     /// Calls `row` with key, value and version timestamp of each visible row in order until it
     /// returns false or the span ends; returns whether the span ended. May be called again to go
     /// on behind the last row shown.
-    pub fn for_each(&mut self, row: &mut dyn FnMut(&[u8], &[u8], Timestamp) -> bool) -> Result<bool> {
+    pub fn for_each(&mut self, row: &mut RowVisitor<'_>) -> Result<bool> {
         if self.forgotten.is_some() {
             return self.for_each_merged(row);
         }
@@ -117,7 +120,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Shows the row that `data` stands at, if it is visible. Returns whether to go on.
-    fn show_data_row(&mut self, row: &mut dyn FnMut(&[u8], &[u8], Timestamp) -> bool) -> Result<bool> {
+    fn show_data_row(&mut self, row: &mut RowVisitor<'_>) -> Result<bool> {
         let (key, value) = self.data.entry().expect("data stands at a row");
         let header = version::header(key, value)?;
         if header.ts <= self.ts {
@@ -149,7 +152,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// [`Scanner::for_each`] below the tombstone threshold.
-    fn for_each_merged(&mut self, row: &mut dyn FnMut(&[u8], &[u8], Timestamp) -> bool) -> Result<bool> {
+    fn for_each_merged(&mut self, row: &mut RowVisitor<'_>) -> Result<bool> {
         loop {
             let more = match self.next_side()? {
                 Side::End => return Ok(true),
