@@ -136,7 +136,11 @@ impl SpanReads {
                 self.steps.insert(Bytes::copy_from_slice(end), behind);
             }
         }
-        (self.steps.len() > self.max_steps).then(|| self.forget())
+        let mut forgotten = None;
+        while self.steps.len() > self.max_steps {
+            forgotten = forgotten.max(Some(self.forget()));
+        }
+        forgotten
     }
 
     /// Forgets the older half of the steps.
