@@ -9,6 +9,8 @@ pub mod ast;
 pub mod batch;
 pub mod bind;
 pub mod catalog;
+pub mod copy;
+pub mod ddl;
 pub mod error;
 pub mod exec;
 pub mod expr;
@@ -17,6 +19,7 @@ pub mod optimize;
 pub mod parse;
 pub mod plan;
 pub mod session;
+pub mod storage;
 pub mod types;
 
 pub use error::{Result, SqlError, SqlState};

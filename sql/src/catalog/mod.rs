@@ -1,8 +1,17 @@
 //! The catalog: descriptors of tables and indexes, stored as rows, versioned like data.
 
+pub mod cache;
+pub mod codec;
+pub mod counter;
+pub mod sequence;
+pub mod store;
 pub mod system;
 
-use crate::types::Type;
+use cairn_kv::Timestamp;
+
+use crate::types::{Datum, Type, TypeKind};
+
+pub use cache::Catalog;
 
 /// OID of a catalog object. Table and index ids are OIDs too; both are key prefixes.
 pub type Oid = u32;
@@ -37,8 +46,25 @@ pub struct ColumnDesc {
     pub default: Option<String>,
     /// Attribute number, from 1; never reused. It identifies the column in stored rows.
     pub attnum: i16,
-    /// The hidden row id of a table without primary key: not shown by `*`.
+    /// The hidden row id of a table without primary key: not shown by `*`. Its value is assigned
+    /// by the executor when an INSERT leaves it NULL.
     pub hidden: bool,
+    /// What rows written before the column was added hold in it (`None`: NULL).
+    pub missing: Option<Datum>,
+}
+
+impl Default for ColumnDesc {
+    fn default() -> ColumnDesc {
+        ColumnDesc {
+            name: String::new(),
+            ty: Type::new(TypeKind::Int4),
+            not_null: false,
+            default: None,
+            attnum: 0,
+            hidden: false,
+            missing: None,
+        }
+    }
 }
 
 /// A column of an index.
@@ -53,7 +79,7 @@ pub struct IndexColumn {
 }
 
 /// An index. `indexes[0]` of a table is its primary index, whose entries are the rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IndexDesc {
     /// OID; second part of the key prefix.
     pub id: Oid,
@@ -72,9 +98,10 @@ pub struct IndexDesc {
 }
 
 /// Kind of a relation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RelationKind {
     /// Table.
+    #[default]
     Table,
     /// Sequence.
     Sequence,
@@ -102,7 +129,7 @@ pub struct ColumnStats {
 }
 
 /// A table at one version of the catalog. Immutable; shared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TableDesc {
     /// OID; first part of the key prefix (until TRUNCATE gives new index ids).
     pub id: Oid,
@@ -118,10 +145,43 @@ pub struct TableDesc {
     pub columns: Vec<ColumnDesc>,
     /// Indexes; the first is the primary one.
     pub indexes: Vec<IndexDesc>,
-    /// Name of the PRIMARY KEY constraint's index is `indexes[0].name` where that enforces it.
+    /// Number of the next column added.
     pub next_attnum: i16,
     /// Newest ANALYZE.
     pub stats: Option<TableStats>,
+    /// Columns dropped: stored rows still hold them, so decoding must know their types.
+    pub dropped: Vec<DroppedColumn>,
+    /// Parameters, where this is a sequence.
+    pub sequence: Option<SequenceDesc>,
+    /// Commit timestamp of this version as far as this node has seen it committed (zero: before
+    /// the node started): a transaction that read below it must refresh past it (R16). Not stored.
+    pub changed_at: Timestamp,
+}
+
+/// A column that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedColumn {
+    /// Attribute number.
+    pub attnum: i16,
+    /// Type it was stored as.
+    pub ty: Type,
+}
+
+/// Parameters of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceDesc {
+    /// START.
+    pub start: i64,
+    /// INCREMENT.
+    pub increment: i64,
+    /// MINVALUE.
+    pub min: i64,
+    /// MAXVALUE.
+    pub max: i64,
+    /// CYCLE.
+    pub cycle: bool,
+    /// Column (table's OID and attribute number) with which it is dropped.
+    pub owned_by: Option<(Oid, i16)>,
 }
 
 /// What the binder asks of the catalog, at one version of it.

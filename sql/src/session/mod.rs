@@ -3,15 +3,40 @@
 //! The connection (`cairn-server`) decodes messages and calls the methods here in order; output
 //! goes through [`ResultSink`], which encodes straight into the connection's write buffer.
 
+mod describe;
+mod explain;
+mod node;
+mod plan_cache;
+mod portal;
+mod run;
+pub mod settings;
+mod transaction;
+mod utility;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::seam::BoxFuture;
-use cairn_txn::{CancelToken, Db};
+use cairn_txn::CancelToken;
+use parking_lot::Mutex;
 
+use crate::ast::Statement;
+use crate::copy::CopyIn;
+use crate::exec::direct::Scratch;
+use crate::parse::{self, Parsed};
 use crate::plan::OutputColumn;
 use crate::types::{Datum, TextContext, Type};
-use crate::{Result, SqlError};
+use crate::{Result, SqlError, SqlState};
+
+pub use node::{SessionEntry, SqlNode};
+use plan_cache::Compiled;
+use portal::{Portal, Prepared};
+use settings::Settings;
+use transaction::Transaction;
+use view::{Effects, View};
 
 /// Wire format of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,68 +132,163 @@ pub struct ClientInfo {
     pub settings: Vec<(String, String)>,
 }
 
-/// A node's SQL state, shared by its sessions: catalog cache, plan cache, registry of sessions.
-pub struct SqlNode {
-    _db: Arc<Db>,
-}
-
-impl SqlNode {
-    /// Opens SQL over a database; writes the initial catalog where there is none.
-    pub async fn open(db: Arc<Db>) -> Result<Arc<SqlNode>> {
-        let _ = db;
-        todo!("sql: open")
-    }
-}
-
 /// One session.
 pub struct Session {
-    _node: Arc<SqlNode>,
+    node: Arc<SqlNode>,
+    id: u32,
+    user: String,
+    database: String,
+    settings: Settings,
+    cancel: CancelToken,
+    txn: Option<Box<Transaction>>,
+    statements: BTreeMap<String, Arc<Prepared>>,
+    portals: BTreeMap<String, Portal>,
+    /// COPY FROM STDIN under way.
+    copy: Option<Box<CopyIn>>,
+    /// Rest of a simple query string, and the string.
+    pending: VecDeque<Parsed>,
+    text: Arc<str>,
+    /// What the client was last told of reported settings.
+    reported: Vec<(String, String)>,
+    /// Settings generation and catalog version of `view` and what goes with it.
+    derived: Option<Derived>,
+    effects: Arc<Mutex<Effects>>,
+    scratch: Scratch,
+}
+
+/// What is derived from settings and catalog, kept until either changes.
+struct Derived {
+    generation: u64,
+    version: u64,
+    view: Arc<View>,
+    text: Arc<TextContext>,
+    /// Part of the plan cache's key.
+    environment: Arc<str>,
 }
 
 impl Session {
     /// Begins a session; `id` is the backend process id shown to clients. Fails with 3D000 for an
     /// unknown database, 28000 for an unknown role.
     pub fn new(node: &Arc<SqlNode>, id: u32, client: ClientInfo) -> Result<Session> {
-        let _ = (node, id, client);
-        todo!("sql: Session::new")
+        if client.user != "postgres" {
+            return Err(SqlError::new(
+                SqlState::INVALID_AUTHORIZATION,
+                format!("role \"{}\" does not exist", client.user),
+            ));
+        }
+        let database = if client.database.is_empty() { client.user.clone() } else { client.database };
+        if database != "postgres" {
+            return Err(SqlError::new(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{database}\" does not exist"),
+            ));
+        }
+        let mut settings = Settings::new(&client.user);
+        for (name, value) in &client.settings {
+            settings.set(name, Some(std::slice::from_ref(value)), false)?;
+        }
+        settings.set_initial();
+        let cancel = CancelToken::default();
+        node.register(
+            id,
+            SessionEntry {
+                user: client.user.clone(),
+                database: database.clone(),
+                application: settings.text("application_name").to_owned(),
+                address: client.address,
+                query: "".into(),
+                state: "idle",
+                cancel: cancel.clone(),
+                started: node.db().store().env().clock.wall_micros(),
+            },
+        );
+        let reported = settings.reported().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        Ok(Session {
+            node: node.clone(),
+            id,
+            user: client.user,
+            database,
+            settings,
+            cancel,
+            txn: None,
+            statements: BTreeMap::new(),
+            portals: BTreeMap::new(),
+            copy: None,
+            pending: VecDeque::new(),
+            text: "".into(),
+            reported,
+            derived: None,
+            effects: Arc::default(),
+            scratch: Scratch::default(),
+        })
     }
 
     /// Settings reported at startup (ParameterStatus).
     pub fn reported_settings(&self) -> Vec<(String, String)> {
-        todo!("sql")
+        self.settings.reported().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
     }
 
     /// Cancels the running statement from another task.
     pub fn cancel_token(&self) -> CancelToken {
-        todo!("sql")
+        self.cancel.clone()
     }
 
     /// For ReadyForQuery.
     pub fn status(&self) -> TransactionStatus {
-        todo!("sql")
+        match &self.txn {
+            Some(txn) if txn.failed && txn.explicit => TransactionStatus::Failed,
+            Some(txn) if txn.explicit => TransactionStatus::Active,
+            _ => TransactionStatus::Idle,
+        }
     }
 
     /// `idle_session_timeout`, or `idle_in_transaction_session_timeout` within a transaction.
-    pub fn idle_timeout(&self) -> Option<std::time::Duration> {
-        todo!("sql")
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.settings.timeout(match self.status() {
+            TransactionStatus::Idle => "idle_session_timeout",
+            _ => "idle_in_transaction_session_timeout",
+        })
     }
 
     /// `statement_timeout`.
-    pub fn statement_timeout(&self) -> Option<std::time::Duration> {
-        todo!("sql")
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.settings.timeout("statement_timeout")
     }
 
     /// Simple protocol: runs all statements of `sql`, the implicit transaction included. An error
     /// ends the string.
     pub async fn simple_query(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Outcome> {
-        let _ = (sql, sink);
-        todo!("sql")
+        self.cancel.reset();
+        self.portals.remove("");
+        let outcome = self.simple_string(sql, sink).await;
+        if outcome.is_err() {
+            self.pending.clear();
+            self.fail().await;
+        }
+        self.report_settings(sink);
+        outcome
+    }
+
+    async fn simple_string(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Outcome> {
+        if self.txn.is_none()
+            && let Some(outcome) = self.run_fingerprint(sql, sink).await?
+        {
+            return Ok(outcome);
+        }
+        let parsed = parse::parse(sql)?;
+        if parsed.is_empty() {
+            sink.empty_query();
+            return Ok(Outcome::Done);
+        }
+        self.text = sql.into();
+        self.pending = parsed.into();
+        self.run_pending(sink).await
     }
 
     /// Parse.
     pub async fn parse(&mut self, name: &str, sql: &str, parameter_types: &[u32]) -> Result<()> {
-        let _ = (name, sql, parameter_types);
-        todo!("sql")
+        let outcome = self.prepare(name, sql, parameter_types).await;
+        self.after_message(outcome).await
     }
 
     /// Bind: `formats` of parameters and results as in the message (none, one for all, or each).
@@ -180,20 +300,27 @@ impl Session {
         parameters: &[Option<Bytes>],
         result_formats: &[Format],
     ) -> Result<()> {
-        let _ = (portal, statement, parameter_formats, parameters, result_formats);
-        todo!("sql")
+        let outcome =
+            self.bind_portal(portal, statement, parameter_formats, parameters, result_formats).await;
+        self.after_message(outcome).await
     }
 
     /// Describe of a statement: parameter types, then columns or no data.
     pub async fn describe_statement(&mut self, name: &str, sink: &mut dyn ResultSink) -> Result<()> {
-        let _ = (name, sink);
-        todo!("sql")
+        let outcome = self.describe_prepared(name, sink).await;
+        self.after_message(outcome).await
     }
 
     /// Describe of a portal.
     pub async fn describe_portal(&mut self, name: &str, sink: &mut dyn ResultSink) -> Result<()> {
-        let _ = (name, sink);
-        todo!("sql")
+        let outcome = match self.portals.get(name) {
+            Some(portal) => {
+                describe::columns(&portal.compiled, &portal.formats, sink, &self.settings);
+                Ok(())
+            }
+            None => Err(portal::no_portal(name)),
+        };
+        self.after_message(outcome).await
     }
 
     /// Execute up to `max_rows` (0: all).
@@ -203,49 +330,107 @@ impl Session {
         max_rows: u32,
         sink: &mut dyn ResultSink,
     ) -> Result<Outcome> {
-        let _ = (portal, max_rows, sink);
-        todo!("sql")
+        self.cancel.reset();
+        let outcome = self.execute_portal(portal, max_rows, sink).await;
+        self.report_settings(sink);
+        self.after_message(outcome).await
+    }
+
+    /// An error fails the transaction.
+    async fn after_message<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err() {
+            self.fail().await;
+        }
+        outcome
     }
 
     /// Close of a statement.
     pub fn close_statement(&mut self, name: &str) {
-        let _ = name;
-        todo!("sql")
+        self.statements.remove(name);
     }
 
     /// Close of a portal.
     pub fn close_portal(&mut self, name: &str) {
-        let _ = name;
-        todo!("sql")
+        self.portals.remove(name);
     }
 
     /// Sync: ends the implicit transaction: commits, or rolls back after `failed`.
     pub async fn sync(&mut self, failed: bool) -> Result<()> {
-        let _ = failed;
-        todo!("sql")
+        let implicit = self.txn.as_ref().is_some_and(|t| !t.explicit);
+        let outcome = match (implicit, failed) {
+            (true, false) => self.commit().await,
+            (true, true) => {
+                self.rollback().await;
+                Ok(())
+            }
+            (false, _) => Ok(()),
+        };
+        if self.txn.is_none() {
+            self.portals.clear();
+        }
+        outcome
     }
 
     /// COPY FROM STDIN: a chunk, cut anywhere.
     pub async fn copy_data(&mut self, data: &[u8]) -> Result<()> {
-        let _ = data;
-        todo!("sql")
+        let outcome = self.copy_chunk(data).await;
+        if outcome.is_err() {
+            self.copy = None;
+            self.pending.clear();
+        }
+        self.after_message(outcome).await
     }
 
     /// COPY FROM STDIN ends well. In the simple protocol, goes on with the string's further
     /// statements.
     pub async fn copy_done(&mut self, sink: &mut dyn ResultSink) -> Result<Outcome> {
-        let _ = sink;
-        todo!("sql")
+        let outcome = self.copy_finish(sink).await;
+        self.copy = None;
+        if outcome.is_err() {
+            self.pending.clear();
+        }
+        self.report_settings(sink);
+        self.after_message(outcome).await
     }
 
     /// The client gave up COPY.
     pub async fn copy_fail(&mut self, message: &str) -> SqlError {
-        let _ = message;
-        todo!("sql")
+        let context = self.copy.take().map(|copy| copy.position());
+        self.pending.clear();
+        self.fail().await;
+        let error = SqlError::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {message}"));
+        match context {
+            Some(context) => error.context(context),
+            None => error,
+        }
     }
 
     /// The connection ended: rolls back.
     pub async fn close(&mut self) {
-        todo!("sql")
+        self.portals.clear();
+        self.copy = None;
+        self.rollback().await;
+        self.node.unregister(self.id);
     }
+
+    /// Tells the client of reported settings that changed.
+    fn report_settings(&mut self, sink: &mut dyn ResultSink) {
+        if self.derived.as_ref().is_some_and(|d| d.generation == self.settings.generation()) {
+            return;
+        }
+        for ((name, value), told) in self.settings.reported().zip(&mut self.reported) {
+            if told.1 != value {
+                sink.parameter_status(name, value);
+                told.1 = value.to_owned();
+            }
+        }
+    }
+}
+
+/// A statement to run, with what errors and statistics need.
+#[derive(Clone)]
+struct Work {
+    statement: Arc<Statement>,
+    text: Arc<str>,
+    compiled: Option<Arc<Compiled>>,
 }

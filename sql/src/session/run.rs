@@ -1,0 +1,598 @@
+//! Running statements: planning through the cache, transactions around statements, and running
+//! again inside the server what lost a conflict before its output was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_txn::Isolation;
+
+use super::plan_cache::{Compiled, Executable, PlanKey};
+use super::portal::{PortalState, Prepared, Running};
+use super::view::{Effects, View};
+use super::{Derived, Format, Outcome, ResultSink, Session, Work};
+use crate::ast::Statement;
+use crate::catalog::cache::CatalogView;
+use crate::exec::{Context, Memory, Meters};
+use crate::expr::EvalContext;
+use crate::parse;
+use crate::plan::{self, PlanSettings, Planned, QueryKind, QueryPlan};
+use crate::types::{Datum, Type, TypeKind, parse_text};
+use crate::{Result, SqlError};
+
+/// How often a statement is tried.
+const TRIES: u32 = 40;
+
+/// The command tag of a query.
+pub fn tag(kind: QueryKind, rows: u64) -> String {
+    match kind {
+        QueryKind::Select => format!("SELECT {rows}"),
+        QueryKind::Insert => format!("INSERT 0 {rows}"),
+        QueryKind::Update => format!("UPDATE {rows}"),
+        QueryKind::Delete => format!("DELETE {rows}"),
+    }
+}
+
+impl Session {
+    /// View, text context and cache key for the present settings and catalog.
+    pub(super) fn derived(&mut self) -> &Derived {
+        let base = self.node.catalog_version();
+        let own = self.txn.as_ref().filter(|t| !t.changes.is_empty());
+        let version = match own {
+            Some(txn) => txn.changes.apply(&self.node.catalog()).version,
+            None => base,
+        };
+        let generation = self.settings.generation();
+        let current =
+            self.derived.as_ref().is_some_and(|d| d.generation == generation && d.version == version);
+        if !current {
+            let catalog = match own {
+                Some(txn) => txn.changes.apply(&self.node.catalog()),
+                None => self.node.catalog(),
+            };
+            let search_path: Arc<[String]> = self.settings.search_path(&self.user).into();
+            let view = Arc::new(View {
+                node: self.node.clone(),
+                catalog: catalog.clone(),
+                settings: self.settings.clone(),
+                search_path: search_path.clone(),
+                user: self.user.clone(),
+                database: self.database.clone(),
+                id: self.id,
+                effects: self.effects.clone(),
+            });
+            let mut text = self.settings.text_context();
+            text.names = Some(view.names());
+            let flags = ["enable_seqscan", "enable_indexscan", "enable_hashjoin", "enable_nestloop"];
+            let flags: String = flags.iter().map(|f| if self.settings.flag(f) { '1' } else { '0' }).collect();
+            let environment = format!("{}\0{flags}\0{}", search_path.join(","), self.user);
+            // The same text keeps its address, so that prepared statements compare by it.
+            let environment = match &self.derived {
+                Some(old) if *old.environment == *environment => old.environment.clone(),
+                _ => environment.into(),
+            };
+            self.derived = Some(Derived {
+                generation,
+                version: catalog.version,
+                view,
+                text: Arc::new(text),
+                environment,
+            });
+        }
+        self.derived.as_ref().expect("just made")
+    }
+
+    fn plan_settings(&self) -> PlanSettings {
+        PlanSettings {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            enable_seqscan: self.settings.flag("enable_seqscan"),
+            enable_indexscan: self.settings.flag("enable_indexscan"),
+            enable_hashjoin: self.settings.flag("enable_hashjoin"),
+            enable_nestloop: self.settings.flag("enable_nestloop"),
+            ..PlanSettings::default()
+        }
+    }
+
+    /// Plans and compiles a statement, through the cache where `key` is given.
+    pub(super) fn compile_statement(
+        &mut self,
+        statement: &Statement,
+        types: &[Option<Type>],
+        key: Option<PlanKey>,
+    ) -> Result<Arc<Compiled>> {
+        let derived = self.derived();
+        let version = derived.version;
+        let view = CatalogView {
+            catalog: derived.view.catalog.clone(),
+            search_path: derived.view.search_path.clone(),
+        };
+        // A transaction's own catalog is nobody else's business.
+        let key = key.filter(|_| version < 1 << 63);
+        if let Some(key) = &key
+            && let Some(compiled) = self.node.plans.get(key, version)
+        {
+            return Ok(compiled);
+        }
+        let planned = plan::plan(statement, &view, types, &self.plan_settings())?;
+        let cacheable = matches!(planned, Planned::Query(_));
+        let compiled = Arc::new(Compiled::new(planned, version)?);
+        if let Some(key) = key
+            && cacheable
+        {
+            self.node.plans.put(key, compiled.clone());
+        }
+        Ok(compiled)
+    }
+
+    /// Plans against the catalog of a time past.
+    async fn compile_at(&mut self, prepared: &Prepared, ts: cairn_kv::Timestamp) -> Result<Arc<Compiled>> {
+        let catalog = self.node.catalog_at(ts).await?;
+        let search_path = self.derived().view.search_path.clone();
+        let view = CatalogView { catalog: Arc::new(catalog), search_path };
+        let statement = prepared.statement.as_ref().expect("a query has a statement");
+        let planned = plan::plan(statement, &view, &prepared.given, &self.plan_settings())?;
+        Ok(Arc::new(Compiled::new(planned, 0)?))
+    }
+
+    /// The context of a statement's expressions.
+    pub(super) fn eval_context(&mut self, params: Arc<[Datum]>, slots: usize) -> EvalContext {
+        let now = self.now();
+        let start = self.txn.as_ref().map_or(now, |t| t.start);
+        let derived = self.derived();
+        let (view, mut text) = (derived.view.clone(), derived.text.clone());
+        if text.transaction_time != start {
+            Arc::make_mut(&mut text).transaction_time = start;
+            self.derived.as_mut().expect("just derived").text = text.clone();
+        }
+        EvalContext { params, outer: vec![Datum::Null; slots], statement_time: now, text, session: view }
+    }
+
+    /// Runs a simple query by its fingerprint, if it is one statement with constants that can be
+    /// taken out and planned so. `None`: it must go the long way.
+    pub(super) async fn run_fingerprint(
+        &mut self,
+        sql: &str,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Option<Outcome>> {
+        let Some(print) = parse::fingerprint(sql) else { return Ok(None) };
+        let given: Vec<Option<Type>> = print
+            .constants
+            .iter()
+            .map(|(kind, _)| (*kind != TypeKind::Unknown).then(|| Type::new(*kind)))
+            .collect();
+        let key = PlanKey {
+            text: print.text.as_str().into(),
+            types: given.iter().map(|t| t.map_or(0, Type::oid)).collect(),
+            environment: self.derived().environment.clone(),
+        };
+        let version = self.derived().version;
+        let cached = self.node.plans.get(&key, version);
+        let (compiled, statement) = match cached {
+            Some(compiled) => (compiled, None),
+            None => {
+                // An error would point into the fingerprint: let the original make it.
+                let Ok(Some(parsed)) = parse::parse_one(&print.text) else { return Ok(None) };
+                match self.compile_statement(&parsed.statement, &given, Some(key)) {
+                    Ok(compiled) => (compiled, Some(parsed.statement)),
+                    Err(_) => return Ok(None),
+                }
+            }
+        };
+        let Planned::Query(plan) = &compiled.planned else { return Ok(None) };
+        if plan.as_of.is_some() || plan.parameter_types.len() != print.constants.len() {
+            return Ok(None);
+        }
+        let text = self.derived().text.clone();
+        let mut params = Vec::with_capacity(print.constants.len());
+        for ((kind, value), ty) in print.constants.into_iter().zip(&plan.parameter_types) {
+            params.push(match (kind, &value) {
+                (TypeKind::Unknown, Datum::Text(input)) => {
+                    match parse_text(input, Type::new(ty.kind), &text) {
+                        Ok(value) => value,
+                        Err(_) => return Ok(None),
+                    }
+                }
+                _ => value,
+            });
+        }
+        self.note_query(sql);
+        let statement = match statement {
+            Some(statement) => Some(Arc::new(statement)),
+            None => None,
+        };
+        let prepared = Prepared {
+            statement,
+            text: print.text.as_str().into(),
+            given,
+            types: plan.parameter_types.clone(),
+            compiled: Default::default(),
+        };
+        let mark = sink.mark();
+        let mut tries = 0;
+        loop {
+            let outcome = self.run_one(&compiled, &prepared, params.clone().into(), sink).await;
+            match outcome {
+                Ok(tag) => {
+                    sink.complete(&tag);
+                    self.note_idle();
+                    return Ok(Some(Outcome::Done));
+                }
+                Err(e) if e.fields().retryable && tries < TRIES && sink.rewind(mark) => {
+                    tries += 1;
+                    self.rollback().await;
+                    self.pause(tries).await;
+                }
+                Err(mut e) => {
+                    // Positions are the fingerprint's.
+                    e.fields_mut().position = None;
+                    self.note_idle();
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    /// One query in a transaction of its own, with its column description; returns the tag.
+    async fn run_one(
+        &mut self,
+        compiled: &Arc<Compiled>,
+        prepared: &Prepared,
+        params: Arc<[Datum]>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<String> {
+        if let Planned::Query(plan) = &compiled.planned
+            && plan.returns_rows
+        {
+            sink.row_description(&plan.columns, &[]);
+        }
+        let (tag, _) = self.run_query(compiled, prepared, params, &[], 0, sink).await?;
+        self.commit().await?;
+        Ok(tag.unwrap_or_default())
+    }
+
+    async fn pause(&self, tries: u32) {
+        let env = self.node.db().store().env();
+        let most = (1u64 << tries.min(7)) * 500;
+        let micros = env.rng.next_u64() % most + 100;
+        env.runtime.sleep(Duration::from_micros(micros)).await;
+    }
+
+    fn note_query(&self, text: &str) {
+        let active = "active";
+        self.node.update_session(self.id, |entry| {
+            entry.query = text.into();
+            entry.state = active;
+        });
+    }
+
+    pub(super) fn note_idle(&self) {
+        let state = match self.status() {
+            super::TransactionStatus::Idle => "idle",
+            super::TransactionStatus::Active => "idle in transaction",
+            super::TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
+        self.node.update_session(self.id, |entry| entry.state = state);
+    }
+
+    /// Goes on with a simple query string.
+    pub(super) async fn run_pending(&mut self, sink: &mut dyn ResultSink) -> Result<Outcome> {
+        while let Some(parsed) = self.pending.pop_front() {
+            let last = self.pending.is_empty();
+            let text: Arc<str> = self.text[parsed.text.clone()].into();
+            self.note_query(&text);
+            let work = Work { statement: Arc::new(parsed.statement), text, compiled: None };
+            let mark = sink.mark();
+            let mut tries = 0;
+            let outcome = loop {
+                let fresh = self.txn.is_none();
+                let outcome = self.run_simple(work.clone(), last, sink).await;
+                match outcome {
+                    // A transaction that consists of this statement alone may start over.
+                    Err(e) if e.fields().retryable && fresh && tries < TRIES && sink.rewind(mark) => {
+                        tries += 1;
+                        self.rollback().await;
+                        self.pause(tries).await;
+                    }
+                    outcome => break outcome?,
+                }
+            };
+            if outcome == Outcome::CopyIn {
+                return Ok(outcome);
+            }
+        }
+        if self.txn.as_ref().is_some_and(|t| !t.explicit) {
+            self.commit().await?;
+        }
+        self.note_idle();
+        Ok(Outcome::Done)
+    }
+
+    async fn run_simple(&mut self, work: Work, last: bool, sink: &mut dyn ResultSink) -> Result<Outcome> {
+        self.check_not_failed(&work.statement)?;
+        let compiled = self.compile_statement(&work.statement, &[], None)?;
+        let Planned::Query(plan) = &compiled.planned else {
+            let work = Work { compiled: Some(compiled), ..work };
+            return self.run_utility(work, sink, last).await;
+        };
+        if plan.returns_rows {
+            sink.row_description(&plan.columns, &[]);
+        }
+        let prepared = Prepared {
+            statement: Some(work.statement),
+            text: work.text,
+            given: Vec::new(),
+            types: Vec::new(),
+            compiled: Default::default(),
+        };
+        let (tag, _) = self.run_query(&compiled, &prepared, Arc::new([]), &[], 0, sink).await?;
+        // The commit comes before the statement is called complete.
+        if last && self.txn.as_ref().is_some_and(|t| !t.explicit) {
+            self.commit().await?;
+        }
+        sink.complete(&tag.unwrap_or_default());
+        Ok(Outcome::Done)
+    }
+
+    /// Runs a query in the open transaction, or in a new implicit one; again after conflicts where
+    /// that can help. The tag is absent when it stopped at `max_rows`.
+    pub(super) async fn run_query(
+        &mut self,
+        compiled: &Arc<Compiled>,
+        prepared: &Prepared,
+        params: Arc<[Datum]>,
+        formats: &[Format],
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(Option<String>, PortalState)> {
+        let mut compiled = compiled.clone();
+        let mark = sink.mark();
+        let mut tries = 0;
+        loop {
+            self.ensure_transaction();
+            let outcome = self.try_query(&mut compiled, prepared, &params, formats, max_rows, sink).await;
+            let error = match outcome {
+                Ok(done) => {
+                    self.apply_effects().await?;
+                    if let Some(txn) = &mut self.txn {
+                        txn.statements += 1;
+                    }
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let retry = error.fields().retryable && tries < TRIES && !self.cancel.is_canceled();
+            if !retry || !sink.rewind(mark) {
+                return Err(error);
+            }
+            tries += 1;
+            self.fetch_wanted().await?;
+            let first = self.txn.as_ref().is_some_and(|t| t.statements == 0);
+            if first {
+                self.restart_transaction().await;
+            } else {
+                let txn = self.txn.as_deref_mut().expect("the statement ran in it");
+                if txn.txn.restart_statement().await.is_err() {
+                    return Err(error);
+                }
+            }
+            if tries > 1 {
+                self.pause(tries).await;
+            }
+        }
+    }
+
+    async fn try_query(
+        &mut self,
+        compiled: &mut Arc<Compiled>,
+        prepared: &Prepared,
+        params: &Arc<[Datum]>,
+        formats: &[Format],
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(Option<String>, PortalState)> {
+        if let Planned::Query(plan) = &compiled.planned
+            && let Some(as_of) = plan.as_of.clone()
+        {
+            let eval = self.eval_context(params.clone(), 0);
+            let value = crate::expr::program::evaluate_constant(&as_of, &eval)?;
+            let ts = self.as_of(&value)?;
+            self.enter_past(ts)?;
+        }
+        let past = self.txn.as_ref().and_then(|t| t.options.as_of);
+        if let Some(ts) = past {
+            *compiled = self.compile_at(prepared, ts).await?;
+        } else {
+            loop {
+                let executable = compiled.query.as_ref().expect("a query");
+                if self.lock_tables(executable, compiled.version).await? {
+                    break;
+                }
+                let statement = prepared.statement.as_ref();
+                let parsed;
+                let statement = match statement {
+                    Some(statement) => &**statement,
+                    None => {
+                        parsed = parse::parse_one(&prepared.text)?;
+                        &parsed.as_ref().expect("it was planned before").statement
+                    }
+                };
+                *compiled = self.compile_statement(statement, &prepared.given, None)?;
+            }
+        }
+        let compiled = compiled.clone();
+        let executable = compiled.query.as_ref().expect("a query");
+        self.execute_query(executable, params, formats, max_rows, sink).await
+    }
+
+    /// AS OF SYSTEM TIME of a query: its transaction must be its own, or already of that time.
+    fn enter_past(&mut self, ts: cairn_kv::Timestamp) -> Result<()> {
+        let session = self.node.db().clone();
+        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        if txn.options.as_of == Some(ts) {
+            return Ok(());
+        }
+        if txn.statements > 0 {
+            return Err(SqlError::unsupported("AS OF SYSTEM TIME after other statements of a transaction"));
+        }
+        txn.options.as_of = Some(ts);
+        txn.options.read_only = true;
+        txn.txn = session.begin(txn.options.clone());
+        Ok(())
+    }
+
+    async fn execute_query(
+        &mut self,
+        executable: &Executable,
+        params: &Arc<[Datum]>,
+        formats: &[Format],
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(Option<String>, PortalState)> {
+        let plan = executable.plan.clone();
+        let mut eval = self.eval_context(params.clone(), plan.slots);
+        sink.text_context(&eval.text);
+        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        txn.txn.begin_statement().await?;
+        if let Some(direct) = &executable.direct {
+            let memory = Memory::new(usize::MAX);
+            let mut cx = Context {
+                txn: &mut txn.txn,
+                node: &self.node,
+                eval: &mut eval,
+                memory: &memory,
+                isolation: txn.options.isolation,
+                cancel: &self.cancel,
+            };
+            let mut output = |row: &[Datum]| sink.row(row, &plan.columns, formats);
+            let rows = direct.run(&mut cx, &mut self.scratch, &mut output).await?;
+            return Ok((Some(tag(plan.kind, rows)), PortalState::Done));
+        }
+        let mut running = Box::new(Running {
+            operator: executable.root.open(&Meters::default()),
+            eval,
+            memory: Memory::new((self.settings.number("work_mem") as usize).saturating_mul(1024)),
+            ready: Default::default(),
+            next_row: 0,
+            returned: 0,
+            done: false,
+        });
+        // Changes run to their end whatever the client fetches.
+        if plan.kind != QueryKind::Select {
+            while let Some(batch) = self.step(&mut running).await? {
+                running.ready.push_back(batch);
+                if !plan.returns_rows {
+                    running.returned += running.ready.pop_back().map_or(0, |b| b.len() as u64);
+                }
+            }
+            running.done = true;
+        }
+        if self.pull(&mut running, &plan, formats, max_rows, sink).await? {
+            return Ok((Some(tag(plan.kind, running.returned)), PortalState::Done));
+        }
+        Ok((None, PortalState::Running(running)))
+    }
+
+    /// The next batch of a running plan.
+    pub(super) async fn step(&mut self, running: &mut Running) -> Result<Option<crate::batch::Batch>> {
+        let Some(txn) = self.txn.as_deref_mut() else {
+            return Err(super::portal::no_portal(""));
+        };
+        let mut cx = Context {
+            txn: &mut txn.txn,
+            node: &self.node,
+            eval: &mut running.eval,
+            memory: &running.memory,
+            isolation: txn.options.isolation,
+            cancel: &self.cancel,
+        };
+        running.operator.next(&mut cx).await
+    }
+
+    /// Returns rows of a running plan, up to `max_rows` (0: all); true at its end.
+    pub(super) async fn pull(
+        &mut self,
+        running: &mut Running,
+        plan: &QueryPlan,
+        formats: &[Format],
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<bool> {
+        sink.text_context(&running.eval.text);
+        let mut row = Vec::new();
+        let mut left = if max_rows == 0 { u64::MAX } else { max_rows as u64 };
+        loop {
+            while let Some(batch) = running.ready.front() {
+                while running.next_row < batch.len() {
+                    if left == 0 {
+                        return Ok(false);
+                    }
+                    let at = batch.physical(running.next_row);
+                    row.clear();
+                    row.extend(batch.columns.iter().map(|c| c.get(at)));
+                    sink.row(&row, &plan.columns, formats);
+                    running.next_row += 1;
+                    running.returned += 1;
+                    left -= 1;
+                    if sink.is_full() {
+                        sink.flush().await?;
+                    }
+                }
+                running.ready.pop_front();
+                running.next_row = 0;
+            }
+            if running.done {
+                return Ok(true);
+            }
+            // PostgreSQL suspends at the limit even when no row follows.
+            if left == 0 {
+                return Ok(false);
+            }
+            match self.step(running).await? {
+                Some(batch) => running.ready.push_back(batch),
+                None => running.done = true,
+            }
+        }
+    }
+
+    /// Sequence values that a statement wanted and did not find.
+    async fn fetch_wanted(&mut self) -> Result<()> {
+        let wanted = std::mem::take(&mut self.effects.lock().wanted);
+        let catalog = self.derived().view.catalog.clone();
+        for sequence in wanted {
+            if let Some(table) = catalog.get(sequence) {
+                self.node.sequences.reserve(self.node.db(), table, 32).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What functions asked for takes effect.
+    async fn apply_effects(&mut self) -> Result<()> {
+        let (setvals, settings) = {
+            let mut effects = self.effects.lock();
+            let Effects { setvals, settings, .. } = &mut *effects;
+            if setvals.is_empty() && settings.is_empty() {
+                return Ok(());
+            }
+            (std::mem::take(setvals), std::mem::take(settings))
+        };
+        for (name, value, local) in settings {
+            self.settings.set(&name, Some(&[value]), local)?;
+        }
+        let catalog = self.derived().view.catalog.clone();
+        for (sequence, value, called) in setvals {
+            if let Some(table) = catalog.get(sequence) {
+                self.node.sequences.set(self.node.db(), table, value, called).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The isolation level of the open transaction, or of the next one.
+    pub(super) fn isolation(&self) -> Isolation {
+        match &self.txn {
+            Some(txn) => txn.options.isolation,
+            None => super::transaction::isolation_of(self.settings.text("default_transaction_isolation")),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A session's transaction: its state, BEGIN and COMMIT, savepoints, failure.
+
+use cairn_kv::Timestamp;
+use cairn_txn::{Isolation, LockStrength, Savepoint, Txn, TxnOptions};
+
+use super::plan_cache::Executable;
+use super::settings::Saved;
+use super::{ResultSink, Session, Severity};
+use crate::ast::{self, ExprKind, Literal, TransactionModes};
+use crate::catalog::Oid;
+use crate::ddl::{SchemaChanges, object_lock};
+use crate::types::datetime::EPOCH_UNIX_MICROS;
+use crate::types::{Datum, Type, TypeKind, parse_text};
+use crate::{Result, SqlError, SqlState};
+
+/// A transaction of a session.
+pub struct Transaction {
+    pub(super) txn: Txn,
+    pub(super) options: TxnOptions,
+    /// BEGIN was said.
+    pub(super) explicit: bool,
+    /// Only ROLLBACK helps.
+    pub(super) failed: bool,
+    /// Statements that have completed in it.
+    pub(super) statements: u64,
+    /// Objects locked shared.
+    pub(super) locked: Vec<Oid>,
+    pub(super) changes: SchemaChanges,
+    savepoints: Vec<Named>,
+    saved: Saved,
+    /// Its start, microseconds since 2000.
+    pub(super) start: i64,
+}
+
+/// A savepoint.
+struct Named {
+    name: String,
+    point: Savepoint,
+    settings: Saved,
+    changes: SchemaChanges,
+}
+
+impl Session {
+    /// Microseconds since 2000.
+    pub(super) fn now(&self) -> i64 {
+        self.node.db().store().env().clock.wall_micros() as i64 - EPOCH_UNIX_MICROS
+    }
+
+    /// Begins a transaction unless one is open.
+    pub(super) fn ensure_transaction(&mut self) {
+        if self.txn.is_none() {
+            self.open_transaction(false, None);
+        }
+    }
+
+    fn open_transaction(&mut self, explicit: bool, as_of: Option<Timestamp>) {
+        let saved = self.settings.save();
+        let options = TxnOptions {
+            isolation: isolation_of(self.settings.text("default_transaction_isolation")),
+            read_only: self.settings.flag("default_transaction_read_only") || as_of.is_some(),
+            as_of,
+            session: self.id as u64,
+            cancel: self.cancel.clone(),
+            lock_timeout: self.settings.timeout("lock_timeout"),
+        };
+        self.txn = Some(Box::new(Transaction {
+            txn: self.node.db().begin(options.clone()),
+            options,
+            explicit,
+            failed: false,
+            statements: 0,
+            locked: Vec::new(),
+            changes: SchemaChanges::default(),
+            savepoints: Vec::new(),
+            saved,
+            start: self.now(),
+        }));
+    }
+
+    /// BEGIN.
+    pub(super) fn begin(&mut self, modes: &TransactionModes, sink: &mut dyn ResultSink) -> Result<()> {
+        if let Some(txn) = &mut self.txn
+            && (txn.explicit || txn.statements > 0)
+        {
+            if txn.explicit {
+                let warning =
+                    SqlError::new(SqlState::ACTIVE_TRANSACTION, "there is already a transaction in progress");
+                sink.notice(Severity::Warning, &warning);
+            }
+            txn.explicit = true;
+        } else {
+            self.txn = None;
+            self.open_transaction(true, None);
+        }
+        self.set_modes(modes)
+    }
+
+    /// SET TRANSACTION, and the modes of BEGIN.
+    pub(super) fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
+        let as_of = modes.as_of.as_ref().map(|e| self.as_of_literal(e)).transpose()?;
+        let Some(txn) = self.txn.as_mut() else { return Ok(()) };
+        if *modes == TransactionModes::default() {
+            return Ok(());
+        }
+        if txn.statements > 0 && (modes.isolation.is_some() || as_of.is_some()) {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_TRANSACTION,
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+            ));
+        }
+        if txn.statements > 0 && modes.read_only == Some(false) && txn.options.read_only {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_TRANSACTION,
+                "transaction read-write mode must be set before any query",
+            ));
+        }
+        if txn.statements > 0 && modes.read_only.is_some_and(|r| r != txn.options.read_only) {
+            return Err(SqlError::unsupported("SET TRANSACTION READ ONLY after a query"));
+        }
+        if let Some(isolation) = modes.isolation {
+            txn.options.isolation = match isolation {
+                ast::Isolation::ReadUncommitted | ast::Isolation::ReadCommitted => Isolation::ReadCommitted,
+                ast::Isolation::RepeatableRead => Isolation::RepeatableRead,
+                ast::Isolation::Serializable => Isolation::Serializable,
+            };
+        }
+        if let Some(read_only) = modes.read_only {
+            txn.options.read_only = read_only;
+        }
+        if as_of.is_some() {
+            txn.options.as_of = as_of;
+            txn.options.read_only = true;
+        }
+        if txn.statements == 0 {
+            txn.txn = self.node.db().begin(txn.options.clone());
+            txn.locked.clear();
+        }
+        Ok(())
+    }
+
+    /// AS OF of BEGIN: a string.
+    fn as_of_literal(&self, expr: &ast::Expr) -> Result<Timestamp> {
+        match &expr.kind {
+            ExprKind::Literal(Literal::String(text)) => self.as_of(&Datum::text(text.as_str())),
+            _ => Err(SqlError::unsupported("AS OF SYSTEM TIME other than a string in BEGIN")),
+        }
+    }
+
+    /// The timestamp that a value of AS OF SYSTEM TIME stands for.
+    pub(super) fn as_of(&self, value: &Datum) -> Result<Timestamp> {
+        let text = self.settings.text_context();
+        let now = self.now();
+        let micros = match value {
+            Datum::Timestamp(micros) => *micros,
+            Datum::Interval(i) => now + (i.months as i64 * 30 + i.days as i64) * 86_400_000_000 + i.micros,
+            Datum::Text(given) => match parse_text(given, Type::new(TypeKind::TimestampTz), &text) {
+                Ok(Datum::Timestamp(micros)) => micros,
+                _ => match parse_text(given, Type::new(TypeKind::Interval), &text)? {
+                    interval @ Datum::Interval(_) => return self.as_of(&interval),
+                    _ => return Err(bad_as_of()),
+                },
+            },
+            _ => return Err(bad_as_of()),
+        };
+        let unix = micros.checked_add(EPOCH_UNIX_MICROS).filter(|m| *m > 0).ok_or_else(bad_as_of)?;
+        if micros > now {
+            return Err(SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                "AS OF SYSTEM TIME lies in the future",
+            ));
+        }
+        Ok(Timestamp::from_micros(unix as u64))
+    }
+
+    /// COMMIT of whatever is open.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        let Some(mut txn) = self.txn.take() else { return Ok(()) };
+        if txn.failed {
+            self.txn = Some(txn);
+            self.rollback().await;
+            return Ok(());
+        }
+        self.end_portals();
+        let outcome = if txn.changes.is_empty() {
+            txn.txn.commit().await.map(|_| ()).map_err(SqlError::from)
+        } else {
+            self.node.commit_changes(&mut txn.txn, &txn.changes.touched).await.map(|_| ())
+        };
+        self.finish_changes(&txn);
+        match &outcome {
+            Ok(()) => self.settings.commit(),
+            Err(_) => self.settings.restore(&txn.saved),
+        }
+        outcome
+    }
+
+    /// ROLLBACK of whatever is open.
+    pub(super) async fn rollback(&mut self) {
+        if let Some(mut txn) = self.txn.take() {
+            self.end_portals();
+            txn.txn.rollback().await;
+            self.finish_changes(&txn);
+            self.settings.restore(&txn.saved);
+        }
+    }
+
+    fn finish_changes(&self, txn: &Transaction) {
+        for index in &txn.changes.building {
+            self.node.end_building(*index);
+        }
+        if txn.changes.garbage {
+            self.node.wake_collector();
+        }
+    }
+
+    /// A transaction's end closes its portals.
+    fn end_portals(&mut self) {
+        self.portals.retain(|_, portal| portal.is_fresh());
+    }
+
+    /// After an error: an implicit transaction is gone, an explicit one has failed.
+    pub(super) async fn fail(&mut self) {
+        match &mut self.txn {
+            Some(txn) if txn.explicit => txn.failed = true,
+            Some(_) => self.rollback().await,
+            None => {}
+        }
+    }
+
+    /// SAVEPOINT.
+    pub(super) fn savepoint(&mut self, name: &str) -> Result<()> {
+        let settings = self.settings.save();
+        let txn = self.explicit("SAVEPOINT")?;
+        let point = txn.txn.savepoint();
+        let changes = txn.changes.clone();
+        txn.savepoints.push(Named { name: name.to_owned(), point, settings, changes });
+        Ok(())
+    }
+
+    /// RELEASE.
+    pub(super) fn release(&mut self, name: &str) -> Result<()> {
+        let txn = self.explicit("RELEASE SAVEPOINT")?;
+        let position = find_savepoint(&txn.savepoints, name)?;
+        txn.savepoints.truncate(position);
+        Ok(())
+    }
+
+    /// ROLLBACK TO.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let txn = self.explicit("ROLLBACK TO SAVEPOINT")?;
+        let position = find_savepoint(&txn.savepoints, name)?;
+        txn.savepoints.truncate(position + 1);
+        let saved = txn.savepoints[position].settings.clone();
+        txn.txn.rollback_to(txn.savepoints[position].point);
+        let building = std::mem::take(&mut txn.changes.building);
+        let garbage = txn.changes.garbage;
+        let count = txn.changes.count;
+        txn.changes = txn.savepoints[position].changes.clone();
+        // What was built still waits for the transaction's end; versions are not used twice.
+        txn.changes.building = building;
+        txn.changes.garbage = garbage;
+        txn.changes.count = count + 1;
+        txn.failed = false;
+        self.settings.restore(&saved);
+        Ok(())
+    }
+
+    fn explicit(&mut self, what: &str) -> Result<&mut Transaction> {
+        self.txn.as_deref_mut().filter(|t| t.explicit).ok_or_else(|| {
+            SqlError::new(
+                SqlState::NO_ACTIVE_TRANSACTION,
+                format!("{what} can only be used in transaction blocks"),
+            )
+        })
+    }
+
+    /// Locks a plan's tables against schema changes; false when it is out of date and must be made
+    /// anew.
+    pub(super) async fn lock_tables(&mut self, executable: &Executable, version: u64) -> Result<bool> {
+        let node = self.node.clone();
+        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        if txn.options.as_of.is_some() {
+            return Ok(true);
+        }
+        // A read that ends with its statement needs no lock: its snapshot is later than the last
+        // schema change of its tables, or a change is being published and it waits like the others.
+        if !txn.explicit && txn.statements == 0 && !executable.writes && txn.changes.is_empty() {
+            txn.txn.read_ts().await?;
+            if !node.is_publishing() && node.catalog_version() == version {
+                return Ok(true);
+            }
+        }
+        for table in &executable.tables {
+            if !txn.locked.contains(&table.id) {
+                txn.txn.lock(&object_lock(table.id), LockStrength::Shared).await?;
+                txn.locked.push(table.id);
+            }
+        }
+        node.await_publication().await;
+        if node.catalog_version() != version {
+            let catalog = txn.changes.apply(&node.catalog());
+            if !executable.is_current(&catalog) {
+                return Ok(false);
+            }
+        }
+        for table in &executable.tables {
+            if !table.changed_at.is_zero() && table.changed_at > txn.txn.read_ts().await? {
+                txn.txn.refresh_to(table.changed_at).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts the transaction over, when nothing of it has been completed.
+    pub(super) async fn restart_transaction(&mut self) {
+        if let Some(txn) = &mut self.txn {
+            txn.txn.rollback().await;
+            txn.txn = self.node.db().begin(txn.options.clone());
+            txn.locked.clear();
+            txn.changes = SchemaChanges {
+                building: std::mem::take(&mut txn.changes.building),
+                ..SchemaChanges::default()
+            };
+        }
+    }
+}
+
+fn find_savepoint(savepoints: &[Named], name: &str) -> Result<usize> {
+    savepoints
+        .iter()
+        .rposition(|s| s.name == name)
+        .ok_or_else(|| SqlError::new(SqlState(*b"3B001"), format!("savepoint \"{name}\" does not exist")))
+}
+
+pub(super) fn isolation_of(text: &str) -> Isolation {
+    match text {
+        "repeatable read" => Isolation::RepeatableRead,
+        "read committed" | "read uncommitted" => Isolation::ReadCommitted,
+        _ => Isolation::Serializable,
+    }
+}
+
+fn bad_as_of() -> SqlError {
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "AS OF SYSTEM TIME takes a timestamp or an interval")
+}
