@@ -250,8 +250,8 @@ impl Session {
         Ok(tag.unwrap_or_default())
     }
 
-    async fn pause(&self, tries: u32) {
-        let env = self.node.db().store().env();
+    async fn pause(&mut self, tries: u32) {
+        let env = self.node.db().store().env().clone();
         let most = (1u64 << tries.min(7)) * 500;
         let micros = env.rng.next_u64() % most + 100;
         env.runtime.sleep(Duration::from_micros(micros)).await;
