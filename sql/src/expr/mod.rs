@@ -6,6 +6,7 @@
 pub mod context;
 mod evaluate;
 pub mod program;
+mod rewrite;
 mod vector;
 
 use crate::types::{Datum, Type, TypeKind};

@@ -5,6 +5,7 @@
 //! context, so that a plan can be cached and shared under the key (text or fingerprint, parameter
 //! types, search path, settings that the planner reads, [`CatalogReader::version`]).
 
+pub mod deparse;
 pub mod logical;
 pub mod physical;
 mod utility;
@@ -14,11 +15,13 @@ use std::sync::Arc;
 pub use utility::{BoundCopy, CopyTarget, ExplainOptions, NewColumn, NewTable, Utility};
 
 use crate::Result;
-use crate::ast::Statement;
+use crate::ast::{Execute, Statement};
+use crate::bind::{Binder, Bound};
 use crate::catalog::CatalogReader;
 use crate::expr::Scalar;
-use crate::plan::physical::Node;
-use crate::types::Type;
+use crate::optimize::{direct, optimize};
+use crate::plan::physical::{Node, Op};
+use crate::types::{TextContext, Type};
 
 /// A column of a plan's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +38,9 @@ pub struct OutputColumn {
 /// What the planner reads of a session's settings.
 #[derive(Clone, Debug)]
 pub struct PlanSettings {
-    /// Role, for `current_user`.
-    pub user: String,
-    /// Database, for `current_database()`.
-    pub database: String,
+    /// How constants are read: time zone, order of dates, names of objects (where they are absent,
+    /// `'x'::regclass` is looked up when the plan runs).
+    pub text: Arc<TextContext>,
     /// `enable_seqscan` and so on: false makes a method expensive, as in PostgreSQL.
     pub enable_seqscan: bool,
     /// `enable_indexscan`
@@ -52,8 +54,7 @@ pub struct PlanSettings {
 impl Default for PlanSettings {
     fn default() -> PlanSettings {
         PlanSettings {
-            user: "postgres".into(),
-            database: "postgres".into(),
+            text: Arc::default(),
             enable_seqscan: true,
             enable_indexscan: true,
             enable_hashjoin: true,
@@ -127,6 +128,40 @@ pub fn plan(
     parameter_types: &[Option<Type>],
     settings: &PlanSettings,
 ) -> Result<Planned> {
-    let _ = (statement, catalog, parameter_types, settings);
-    Err(crate::SqlError::unsupported("planning"))
+    let mut binder = Binder::new(catalog, settings, parameter_types);
+    let (kind, plan) = match binder.statement(statement)? {
+        Bound::Query(kind, plan) => (kind, plan),
+        Bound::Utility(utility) => return Ok(Planned::Utility(Box::new(utility))),
+    };
+    let parameter_types = binder.finish_parameters()?;
+    let (slots, as_of, locks_rows) = binder.finish();
+    let root = optimize(plan, settings);
+    let direct = direct(&root).filter(|_| as_of.is_none());
+    Ok(Planned::Query(Arc::new(QueryPlan {
+        kind,
+        returns_rows: match &root.op {
+            Op::Insert { returning, .. } | Op::Update { returning, .. } | Op::Delete { returning, .. } => {
+                returning.is_some()
+            }
+            _ => true,
+        },
+        columns: root.schema.clone(),
+        root,
+        parameter_types,
+        slots,
+        direct,
+        as_of,
+        locks_rows,
+    })))
+}
+
+/// The arguments of EXECUTE as expressions without columns, of the prepared statement's parameter
+/// types.
+pub fn bind_arguments(
+    execute: &Execute,
+    types: &[Type],
+    catalog: &dyn CatalogReader,
+    settings: &PlanSettings,
+) -> Result<Vec<Scalar>> {
+    Binder::new(catalog, settings, &[]).arguments(execute, types)
 }
