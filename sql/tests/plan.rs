@@ -83,7 +83,7 @@ impl Runner {
                     if let Some(direct) = query.direct {
                         let _ = writeln!(out, "direct: {direct:?}");
                     }
-                    for line in explain(&query.root, false, false) {
+                    for line in explain(&query.root, false, false, &|_| String::new()) {
                         let _ = writeln!(out, "{line}");
                     }
                 }

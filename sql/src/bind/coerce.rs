@@ -191,6 +191,11 @@ impl Binder<'_> {
                     return Ok(Ok(Scalar::Const { value: Datum::Text(text), ty: to }));
                 }
                 let fail = |error| at(error, position);
+                if is_moving(&text, to.kind) {
+                    // Its meaning depends on when the plan runs.
+                    let text = Scalar::constant(Datum::Text(text), TypeKind::Text);
+                    return self.try_coerce(text, to, CastContext::Explicit, position);
+                }
                 let value = parse_text(&text, Type::new(to.kind), &self.settings.text).map_err(fail)?;
                 let value = if to.modifier >= 0 {
                     modifier::coerce(value, to, explicit).map_err(fail)?
@@ -411,6 +416,16 @@ impl Binder<'_> {
         }
         self.call(builtin, args, ty, position)
     }
+}
+
+/// Whether a text stands for a moment relative to now.
+fn is_moving(text: &str, kind: TypeKind) -> bool {
+    let dated = matches!(kind, TypeKind::Date | TypeKind::Timestamp | TypeKind::TimestampTz | TypeKind::Time);
+    let words = ["now", "today", "tomorrow", "yesterday"];
+    dated
+        && text
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .any(|w| words.iter().any(|n| w.eq_ignore_ascii_case(n)))
 }
 
 fn declared_any(builtin: &Builtin, n: usize) -> bool {

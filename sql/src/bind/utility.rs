@@ -14,7 +14,7 @@ use crate::plan::logical::Plan;
 use crate::plan::{
     BoundCopy, CopyTarget, ExplainOptions, NewColumn, NewTable, Planned, QueryKind, Utility, plan,
 };
-use crate::types::{Type, TypeKind};
+use crate::types::{Datum, Type, TypeKind, text_of};
 
 /// A bound statement.
 #[allow(clippy::large_enum_variant)]
@@ -246,8 +246,16 @@ impl Binder<'_> {
                 .hint("You will need to rewrite or cast the expression."));
             }
         };
-        if matches!(value, Scalar::Const { value: crate::types::Datum::Null, .. }) {
+        if matches!(value, Scalar::Const { value: Datum::Null, .. }) {
             return Ok(None);
+        }
+        // A plain number reads better without its type, which the column gives it again.
+        if let Scalar::Const { value: Datum::Int2(_) | Datum::Int8(_) | Datum::Numeric(_), ty } = &value
+            && let Scalar::Const { value, .. } = &value
+            && let Some(text) = text_of(value, *ty, &self.settings.text)
+            && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        {
+            return Ok(Some(text.to_string()));
         }
         Ok(Some(deparse(&value, &|_| "?".into())))
     }

@@ -6,20 +6,23 @@ use crate::plan::OutputColumn;
 use crate::plan::deparse::deparse;
 use crate::plan::physical::{Access, ApplyKind, JoinKind, Node, Op, SortKey};
 
-/// The plan's lines. `costs`: with estimates; `verbose`: with output columns.
-pub fn explain(node: &Node, costs: bool, verbose: bool) -> Vec<String> {
-    let mut printer = Printer { lines: Vec::new(), costs, verbose };
+/// The plan's lines. `costs`: with estimates; `verbose`: with output columns. `measured` tells what
+/// to add to the line of an operator; they are numbered in the order of the lines.
+pub fn explain(node: &Node, costs: bool, verbose: bool, measured: &dyn Fn(usize) -> String) -> Vec<String> {
+    let mut printer = Printer { lines: Vec::new(), costs, verbose, measured, number: 0 };
     printer.node(node, 0, true, "");
     printer.lines
 }
 
-struct Printer {
+struct Printer<'a> {
     lines: Vec<String>,
     costs: bool,
     verbose: bool,
+    measured: &'a dyn Fn(usize) -> String,
+    number: usize,
 }
 
-impl Printer {
+impl Printer<'_> {
     fn node(&mut self, node: &Node, indent: usize, root: bool, prefix: &str) {
         let names = |i: usize| column_name(&node.schema, i);
         let (title, children, details) = describe(node);
@@ -35,7 +38,9 @@ impl Printer {
         } else {
             String::new()
         };
-        self.lines.push(format!("{}{arrow}{prefix}{title}{costs}", " ".repeat(indent)));
+        let measured = (self.measured)(self.number);
+        self.number += 1;
+        self.lines.push(format!("{}{arrow}{prefix}{title}{costs}{measured}", " ".repeat(indent)));
         let inner = indent + if root { 2 } else { 6 };
         if self.verbose {
             let list: Vec<String> = (0..node.schema.len()).map(names).collect();

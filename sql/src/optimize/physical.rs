@@ -145,7 +145,8 @@ impl Builder<'_> {
                     cost,
                 })
             }
-            logical::Op::Update { table, input, assignments, returning } => {
+            logical::Op::Update { table, input, assignments, mut returning } => {
+                skip_key(&mut returning, table.columns.len());
                 let input = self.build(*input, &Wish::default()).node;
                 let (rows, cost) = (input.rows, input.cost + input.rows);
                 let input = Box::new(input);
@@ -156,7 +157,8 @@ impl Builder<'_> {
                     cost,
                 })
             }
-            logical::Op::Delete { table, input, returning } => {
+            logical::Op::Delete { table, input, mut returning } => {
+                skip_key(&mut returning, table.columns.len());
                 let input = self.build(*input, &Wish::default()).node;
                 let (rows, cost) = (input.rows, input.cost + input.rows);
                 unordered(Node {
@@ -291,6 +293,10 @@ impl Builder<'_> {
         if same {
             return Ordered { node: Node { schema, ..node }, order, fixed };
         }
+        let node = match narrowed(node, &exprs) {
+            Ok(node) => return Ordered { node: Node { schema, ..node }, order, fixed },
+            Err(node) => *node,
+        };
         if let Op::Values { rows } = &node.op
             && let [row] = rows.as_slice()
             && row.is_empty()
@@ -434,6 +440,41 @@ impl Builder<'_> {
             residual: conjunction(residual),
         };
         Some(Node { op, schema, rows, cost })
+    }
+}
+
+/// A scan that yields a projection's columns itself, if its filter reads no others.
+fn narrowed(node: Node, exprs: &[Scalar]) -> Result<Node, Box<Node>> {
+    let wanted: Option<Vec<usize>> = exprs
+        .iter()
+        .map(|e| match e {
+            Scalar::Column { index, .. } => Some(*index),
+            _ => None,
+        })
+        .collect();
+    let (Some(wanted), Op::TableScan { filter, .. }) = (wanted, &node.op) else { return Err(Box::new(node)) };
+    let mut fits = wanted.iter().enumerate().all(|(n, i)| !wanted[..n].contains(i));
+    if let Some(filter) = filter {
+        filter.for_each_column(&mut |i| fits &= wanted.contains(&i));
+    }
+    if !fits {
+        return Err(Box::new(node));
+    }
+    let Op::TableScan { table, access, columns, mut filter, limit } = node.op else {
+        unreachable!("checked above")
+    };
+    if let Some(filter) = &mut filter {
+        filter.map_columns(&mut |i| wanted.iter().position(|w| *w == i).expect("it fits"));
+    }
+    let columns = wanted.iter().map(|i| columns[*i]).collect();
+    Ok(Node { op: Op::TableScan { table, access, columns, filter, limit }, ..node })
+}
+
+/// RETURNING reads the changed row and the input's further columns, without the encoded key between
+/// them.
+fn skip_key(returning: &mut Option<Vec<Scalar>>, key: usize) {
+    for expr in returning.iter_mut().flatten() {
+        expr.map_columns(&mut |i| if i > key { i - 1 } else { i });
     }
 }
 

@@ -64,7 +64,8 @@ impl Session {
             text.names = Some(view.names());
             let flags = ["enable_seqscan", "enable_indexscan", "enable_hashjoin", "enable_nestloop"];
             let flags: String = flags.iter().map(|f| if self.settings.flag(f) { '1' } else { '0' }).collect();
-            let environment = format!("{}\0{flags}\0{}", search_path.join(","), self.user);
+            // Constants are read by the planner: formats and time zone are part of the key.
+            let environment = format!("{}\0{flags}\0{}\0{text:?}", search_path.join(","), self.user);
             // The same text keeps its address, so that prepared statements compare by it.
             let environment = match &self.derived {
                 Some(old) if *old.environment == *environment => old.environment.clone(),
@@ -81,15 +82,13 @@ impl Session {
         self.derived.as_ref().expect("just made")
     }
 
-    fn plan_settings(&self) -> PlanSettings {
+    fn plan_settings(&mut self) -> PlanSettings {
         PlanSettings {
-            user: self.user.clone(),
-            database: self.database.clone(),
+            text: self.derived().text.clone(),
             enable_seqscan: self.settings.flag("enable_seqscan"),
             enable_indexscan: self.settings.flag("enable_indexscan"),
             enable_hashjoin: self.settings.flag("enable_hashjoin"),
             enable_nestloop: self.settings.flag("enable_nestloop"),
-            ..PlanSettings::default()
         }
     }
 

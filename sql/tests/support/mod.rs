@@ -34,6 +34,7 @@ impl TestCatalog {
                         default: if c.serial { Some("1".into()) } else { c.default.clone() },
                         attnum: i as i16 + 1,
                         hidden: false,
+                        missing: None,
                     })
                     .collect();
                 let position =
@@ -64,6 +65,7 @@ impl TestCatalog {
                         default: None,
                         attnum: columns.len() as i16 + 1,
                         hidden: true,
+                        missing: None,
                     });
                     let index = IndexDesc {
                         id: id + 9,
@@ -90,6 +92,9 @@ impl TestCatalog {
                     columns,
                     indexes,
                     stats: None,
+                    changed_at: Default::default(),
+                    dropped: Default::default(),
+                    sequence: None,
                 };
                 self.tables.insert(table.name.clone(), Arc::new(table));
                 Some(["ok".to_owned()].into_iter().chain(defaults).collect::<Vec<_>>().join("\n"))
