@@ -570,8 +570,8 @@ fn arithmetic(call: &Call, left: &Vector, right: &Vector, len: usize) -> Option<
             // Infinity and zero may be errors: the body decides.
             let suspicious = |v: &f64| v.is_infinite() || (kernel == Kernel::Mul && *v == 0.0);
             if v.iter().any(suspicious) {
-                for i in 0..len {
-                    if suspicious(&v[i])
+                for (i, value) in v.iter().enumerate() {
+                    if suspicious(value)
                         && let Err(error) = check((0..len).map(|k| k == i).collect())
                     {
                         return Some(Err(error));

@@ -166,10 +166,10 @@ pub fn write_offset(offset: i32, out: &mut Vec<u8>) {
     out.push(if offset < 0 { b'-' } else { b'+' });
     let offset = offset.unsigned_abs();
     two(offset / 3600, out);
-    if offset % 3600 != 0 {
+    if !offset.is_multiple_of(3600) {
         out.push(b':');
         two(offset / 60 % 60, out);
-        if offset % 60 != 0 {
+        if !offset.is_multiple_of(60) {
             out.push(b':');
             two(offset % 60, out);
         }

@@ -25,7 +25,7 @@ impl Interval {
     }
 
     /// Sum.
-    pub fn add(self, other: Interval) -> Result<Interval> {
+    pub fn plus(self, other: Interval) -> Result<Interval> {
         let fields = (
             self.months.checked_add(other.months),
             self.days.checked_add(other.days),

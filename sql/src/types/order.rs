@@ -72,7 +72,7 @@ pub fn hash_into<H: Hasher>(value: &Datum, kind: TypeKind, state: &mut H) {
         Datum::Int8(v) | Datum::Time(v) | Datum::Timestamp(v) => state.write_i64(*v),
         Datum::Float4(v) => hash_f64((*v).into(), state),
         Datum::Float8(v) => hash_f64(*v, state),
-        Datum::Numeric(v) => v.hash(state),
+        Datum::Numeric(v) => v.hash_into(state),
         Datum::Text(v) => {
             let text = if kind == TypeKind::Bpchar { trim_blanks(v) } else { v };
             state.write(text.as_bytes());

@@ -317,7 +317,7 @@ impl Accumulator for IntervalSum {
         for (i, group) in groups.iter().enumerate() {
             if let Datum::Interval(value) = args[0].get(i) {
                 let state = &mut self.states[*group as usize];
-                state.0 = state.0.add(value)?;
+                state.0 = state.0.plus(value)?;
                 state.1 += 1;
             }
         }
@@ -332,7 +332,7 @@ impl Accumulator for IntervalSum {
     fn merge(&mut self, group: usize, partial: &Datum) -> Result<()> {
         let [Datum::Interval(sum), count] = unpack(partial)? else { return Err(malformed()) };
         let state = &mut self.states[group];
-        state.0 = state.0.add(*sum)?;
+        state.0 = state.0.plus(*sum)?;
         state.1 += int_partial(count)?;
         Ok(())
     }

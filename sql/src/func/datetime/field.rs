@@ -167,7 +167,7 @@ fn of_timestamp(name: &str, micros: i64, zone: Option<&TimeZone>) -> Result<Opti
     let local = micros + offset.unwrap_or(0) * MICROS_PER_SECOND;
     let (days, time) = (local.div_euclid(MICROS_PER_DAY), local.rem_euclid(MICROS_PER_DAY));
     let field = match (unit, offset) {
-        (Unit::Epoch, _) => Field((i128::from(micros) + i128::from(EPOCH_UNIX_MICROS)).into(), 6),
+        (Unit::Epoch, _) => Field(i128::from(micros) + i128::from(EPOCH_UNIX_MICROS), 6),
         (Unit::Julian, _) => return Ok(Some(Part::Julian(days, time))),
         (Unit::Timezone, Some(o)) => Field::whole(o),
         (Unit::TimezoneHour, Some(o)) => Field::whole(o / 3600),

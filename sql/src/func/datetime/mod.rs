@@ -343,14 +343,14 @@ static OPERATORS: &[Builtin] = &[
         "interval_pl",
         &[INTERVAL, INTERVAL],
         INTERVAL,
-        Body::Plain(|a| interval(&a[0]).add(interval(&a[1])).map(Datum::Interval)),
+        Body::Plain(|a| interval(&a[0]).plus(interval(&a[1])).map(Datum::Interval)),
     )
     .operator("+"),
     Builtin::new(
         "interval_mi",
         &[INTERVAL, INTERVAL],
         INTERVAL,
-        Body::Plain(|a| interval(&a[0]).add(negated(interval(&a[1]))?).map(Datum::Interval)),
+        Body::Plain(|a| interval(&a[0]).plus(negated(interval(&a[1]))?).map(Datum::Interval)),
     )
     .operator("-"),
     Builtin::new(

@@ -39,10 +39,7 @@ fn steps(pattern: &str, escape: Option<char>) -> Vec<Step> {
 /// Whether a text matches a LIKE pattern: greedy with one point of return, linear in practice.
 fn matches(text: &str, steps: &[Step], fold: bool) -> Result<bool> {
     let same = |a: char, b: char| {
-        a == b
-            || (fold
-                && (a.to_ascii_lowercase() == b.to_ascii_lowercase()
-                    || a.to_lowercase().eq(b.to_lowercase())))
+        a == b || (fold && (a.eq_ignore_ascii_case(&b) || a.to_lowercase().eq(b.to_lowercase())))
     };
     let mut rest = text.chars();
     let mut at = 0;
@@ -199,7 +196,7 @@ fn translate(pattern: &str) -> Result<String> {
                 '[' if matches!(characters.peek(), Some(':')) => {
                     // A named class is the same in both.
                     out.push('[');
-                    while let Some(c) = characters.next() {
+                    for c in characters.by_ref() {
                         out.push(c);
                         if c == ']' {
                             break;

@@ -254,7 +254,7 @@ impl Numeric {
     }
 
     /// Feeds a hash so that equal values of different scales agree.
-    pub fn hash<H: Hasher>(&self, state: &mut H) {
+    pub fn hash_into<H: Hasher>(&self, state: &mut H) {
         match self {
             NaN => state.write_u8(1),
             Infinity => state.write_u8(2),

@@ -1,6 +1,8 @@
 //! Square root, exponential, logarithm and power, by integer arithmetic at a working scale somewhat
 //! beyond the result's.
 
+use std::f64::consts::LOG10_E;
+
 use num_bigint::BigInt;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
@@ -12,7 +14,6 @@ use crate::{Result, SqlError, SqlState};
 const MIN_SIGNIFICANT_DIGITS: i64 = 16;
 /// Digits carried beyond the result's.
 const GUARD: i64 = 12;
-const LOG10_E: f64 = 0.434_294_481_903_252;
 
 fn invalid_logarithm(message: &'static str) -> SqlError {
     SqlError::new(SqlState::INVALID_LOGARITHM_ARGUMENT, message)
