@@ -16,7 +16,7 @@ pub enum Statement {
     CreateIndex(Box<CreateIndex>),
     /// DROP INDEX.
     DropIndex(Drop),
-    CreateSequence(CreateSequence),
+    CreateSequence(Box<CreateSequence>),
     /// DROP SEQUENCE.
     DropSequence(Drop),
     CreateSchema(CreateSchema),

@@ -355,8 +355,11 @@ impl Binder<'_> {
             && (*left == TypeKind::Unknown) != (*right == TypeKind::Unknown)
         {
             let known = if *left == TypeKind::Unknown { *right } else { *left };
-            if let Some(found) = candidates.iter().find(|b| b.args == [known, known]) {
-                return Ok(found);
+            let kinds = if known.is_array() { &[known, TypeKind::AnyArray][..] } else { &[known][..] };
+            for kind in kinds {
+                if let Some(found) = candidates.iter().find(|b| b.args == [*kind, *kind]) {
+                    return Ok(found);
+                }
             }
         }
         let signatures: Vec<Vec<TypeKind>> = candidates.iter().map(|b| b.args.to_vec()).collect();

@@ -689,6 +689,7 @@ impl Binder<'_> {
 
     /// Binds a subquery within an expression; the slots hold what it uses of the current level.
     pub(super) fn subquery(&mut self, query: &ast::Query) -> Result<(Plan, Vec<(usize, Scalar)>)> {
+        self.count_operator(query.position)?;
         if self.levels.is_empty() {
             let plan = self.query(query)?;
             return Ok((plan, Vec::new()));

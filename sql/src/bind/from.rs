@@ -64,6 +64,13 @@ impl Binder<'_> {
     }
 
     fn table_ref(&mut self, item: &TableRef) -> Result<(Plan, Scope)> {
+        let position = match item {
+            TableRef::Table { name, .. } => name.position,
+            TableRef::Subquery { position, .. } => *position,
+            TableRef::Function { call, .. } => call.name.position,
+            TableRef::Joined { .. } => 0,
+        };
+        self.count_operator(position)?;
         match item {
             TableRef::Table { name, alias } => self.named_table(name, alias.as_ref()),
             TableRef::Subquery { query, alias, lateral, position } => {

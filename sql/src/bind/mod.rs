@@ -27,6 +27,10 @@ use crate::plan::{OutputColumn, PlanSettings};
 use crate::types::{Type, TypeKind, modifier, type_by_name};
 use scope::{APPLIED, Level, PendingApply};
 
+/// How many relations, set operations and subqueries a statement may have: each may make the plan
+/// deeper by a few operators, and what optimizes and compiles plans recurses.
+const MAX_OPERATORS: usize = 200;
+
 /// How deep a bound expression may be: what compiles and evaluates it recurses.
 const MAX_SCALAR_DEPTH: usize = 600;
 
@@ -46,6 +50,8 @@ pub struct Binder<'a> {
     /// AS OF SYSTEM TIME.
     as_of: Option<Scalar>,
     locks_rows: bool,
+    /// Relations, set operations and subqueries in expressions so far: what deepens the plan.
+    operators: usize,
     /// Depth of the expression tree being built upwards by an operator chain.
     chain_depth: usize,
 }
@@ -67,6 +73,7 @@ impl<'a> Binder<'a> {
             ctes: Vec::new(),
             as_of: None,
             locks_rows: false,
+            operators: 0,
             chain_depth: 0,
         }
     }
@@ -112,6 +119,17 @@ impl<'a> Binder<'a> {
         }
         SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
             .at(name.position)
+    }
+
+    /// Counts what makes the plan deeper.
+    fn count_operator(&mut self, position: usize) -> Result<()> {
+        self.operators += 1;
+        if self.operators > MAX_OPERATORS {
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                .hint("The statement has too many tables, set operations or subqueries.")
+                .at(position));
+        }
+        Ok(())
     }
 
     /// Refuses what would make a tree too deep to recurse over.

@@ -276,6 +276,17 @@ impl Binder<'_> {
                 ))
                 .at(position);
             }
+            let renamed = self.levels.iter().rev().flat_map(|l| &l.scope.relations).find(|r| {
+                r.table.as_ref().is_some_and(|(desc, _)| desc.name == table.name && r.alias != table.name)
+            });
+            if let Some(relation) = renamed {
+                return SqlError::new(
+                    SqlState::UNDEFINED_TABLE,
+                    format!("invalid reference to FROM-clause entry for table \"{}\"", table.name),
+                )
+                .hint(format!("Perhaps you meant to reference the table alias \"{}\".", relation.alias))
+                .at(position);
+            }
             return SqlError::new(
                 SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{}\"", table.name),

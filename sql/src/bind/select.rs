@@ -8,7 +8,7 @@ use super::scope::{Clause, Level, Scope, relation_of};
 use super::{Binder, place_applied};
 use crate::ast::{
     Distinct, Expr, ExprKind, Ident, Literal, LockWait, Locking, OrderItem, Query, QueryBody, Select,
-    SelectItem, SetOperator,
+    SelectItem, SetLink, SetOperator,
 };
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Scalar;
@@ -126,21 +126,17 @@ impl Binder<'_> {
                 let mut left = self.body(first, None)?;
                 for link in rest {
                     let right = self.body(&link.body, None)?;
-                    left = self.set_operation(left, right, link.operator, link.all, link.position)?;
+                    left = self.set_operation(left, right, link)?;
                 }
                 Ok(left)
             }
         }
     }
 
-    fn set_operation(
-        &mut self,
-        left: Plan,
-        right: Plan,
-        operator: SetOperator,
-        all: bool,
-        position: usize,
-    ) -> Result<Plan> {
+    fn set_operation(&mut self, left: Plan, right: Plan, link: &SetLink) -> Result<Plan> {
+        let SetLink { operator, all, position, .. } = *link;
+        // Errors point at the right side's items.
+        let item = |n: usize| item_position(&link.body, n).unwrap_or(position);
         let word = match operator {
             SetOperator::Union => "UNION",
             SetOperator::Intersect => "INTERSECT",
@@ -151,11 +147,11 @@ impl Binder<'_> {
                 SqlState::SYNTAX_ERROR,
                 format!("each {word} query must have the same number of columns"),
             )
-            .at(position));
+            .at(item(0)));
         }
         let mut types = Vec::with_capacity(left.schema.len());
-        for (l, r) in left.schema.iter().zip(&right.schema) {
-            types.push(self.common_type(&[(l.ty, position), (r.ty, position)], word)?);
+        for (n, (l, r)) in left.schema.iter().zip(&right.schema).enumerate() {
+            types.push(self.common_type(&[(l.ty, position), (r.ty, item(n))], word)?);
         }
         let left = self.retype(left, &types, position)?;
         let right = self.retype(right, &types, position)?;
@@ -169,9 +165,22 @@ impl Binder<'_> {
             SetOperator::Union => {
                 let mut inputs = Vec::new();
                 match left {
-                    // UNION ALL of several: one operator.
+                    // UNION ALL of several, and UNION of several: one operator.
                     Plan { op: Op::Append { inputs: more }, .. } if all => inputs.extend(more),
-                    left => inputs.push(left),
+                    Plan { op: Op::Distinct { input, on }, schema } if !all && on.is_empty() => {
+                        match *input {
+                            Plan { op: Op::Append { inputs: more }, .. } => inputs.extend(more),
+                            input => {
+                                let op = Op::Distinct { input: Box::new(input), on };
+                                inputs.push(Plan { op, schema });
+                                self.count_operator(position)?;
+                            }
+                        }
+                    }
+                    left => {
+                        inputs.push(left);
+                        self.count_operator(position)?;
+                    }
                 }
                 inputs.push(right);
                 let plan = Plan { op: Op::Append { inputs }, schema: schema.clone() };
@@ -182,6 +191,7 @@ impl Binder<'_> {
                 }
             }
             _ => {
+                self.count_operator(position)?;
                 let op = Op::SetOp {
                     left: Box::new(left),
                     right: Box::new(right),
@@ -722,6 +732,19 @@ impl Binder<'_> {
             }
         }
         Ok(plan)
+    }
+}
+
+/// Where the `n`th item of a body's select list stands.
+fn item_position(body: &QueryBody, n: usize) -> Option<usize> {
+    match body {
+        QueryBody::Select(select) => match select.items.get(n)? {
+            SelectItem::Star(position) => Some(*position),
+            SelectItem::Expr { expr, .. } => Some(expr.position),
+        },
+        QueryBody::Values(rows) => rows.first()?.get(n).map(|e| e.position),
+        QueryBody::Nested(query) => item_position(&query.body, n),
+        QueryBody::Set { first, .. } => item_position(first, n),
     }
 }
 

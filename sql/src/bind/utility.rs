@@ -40,7 +40,7 @@ impl Binder<'_> {
                 Utility::CreateIndex((**index).clone())
             }
             Statement::DropIndex(drop) => Utility::DropIndex(drop.clone()),
-            Statement::CreateSequence(sequence) => Utility::CreateSequence(sequence.clone()),
+            Statement::CreateSequence(sequence) => Utility::CreateSequence((**sequence).clone()),
             Statement::DropSequence(drop) => Utility::DropSequence(drop.clone()),
             Statement::CreateSchema(schema) => Utility::CreateSchema(schema.clone()),
             Statement::DropSchema(drop) => Utility::DropSchema(drop.clone()),
@@ -116,8 +116,7 @@ impl Binder<'_> {
                 return Err(SqlError::new(
                     SqlState::DUPLICATE_COLUMN,
                     format!("column \"{}\" specified more than once", column.name.name),
-                )
-                .at(column.name.position));
+                ));
             }
             constraints.extend(column.constraints.iter().cloned());
             columns.push(self.new_column(column)?);

@@ -49,6 +49,7 @@ pub fn reorder(plan: Plan) -> Plan {
     Plan { op, schema }
 }
 
+#[expect(clippy::boxed_local, reason = "the inputs of operators are boxed")]
 fn below(plan: Box<Plan>) -> Box<Plan> {
     Box::new(reorder(*plan))
 }

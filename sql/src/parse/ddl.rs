@@ -405,7 +405,7 @@ impl Parser<'_> {
             } else if self.eat_words(&["owned", "by"])? {
                 sequence.owned_by = self.owner_column()?;
             } else {
-                return Ok(Statement::CreateSequence(sequence));
+                return Ok(Statement::CreateSequence(Box::new(sequence)));
             }
         }
     }

@@ -137,7 +137,7 @@ impl Parser<'_> {
         let alias = self.target_alias()?;
         self.expect_word("set")?;
         let assignments = self.assignments()?;
-        let from = if self.eat_word("from")? { self.from_list()? } else { Vec::new() };
+        let from = if self.eat_word("from")? { self.table_list()? } else { Vec::new() };
         let filter = self.change_filter()?;
         let returning = self.returning()?;
         let update = Update { with, table, alias, assignments, from, filter, returning };
@@ -150,7 +150,7 @@ impl Parser<'_> {
         let table = self.object_name()?;
         self.eat("*")?;
         let alias = self.target_alias()?;
-        let using = if self.eat_word("using")? { self.from_list()? } else { Vec::new() };
+        let using = if self.eat_word("using")? { self.table_list()? } else { Vec::new() };
         let filter = self.change_filter()?;
         let returning = self.returning()?;
         Ok(Statement::Delete(Box::new(Delete { with, table, alias, using, filter, returning })))

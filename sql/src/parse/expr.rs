@@ -75,7 +75,12 @@ impl Parser<'_> {
     pub(super) fn infix(&mut self, mut left: Expr, min: u8) -> Result<Expr> {
         // A comparison, IS or BETWEEN does not associate: two in a row are an error.
         let mut ceiling = u8::MAX;
+        let mut count = 0;
         while let Some(infix) = self.next_infix()? {
+            count += 1;
+            if count > MAX_DEPTH {
+                return Err(too_complex("stack depth limit exceeded", self.token.start));
+            }
             let level = infix.level();
             if level < min {
                 break;

@@ -289,7 +289,7 @@ impl Parser<'_> {
         if self.is_word("into") {
             return Err(SqlError::unsupported("SELECT INTO").at(self.token.start));
         }
-        let from = if self.eat_word("from")? { self.from_list()? } else { Vec::new() };
+        let from = if self.eat_word("from")? { self.table_list()? } else { Vec::new() };
         if self.is_word("as") && self.peek_is_word(1, "of")? {
             let position = self.token.start;
             let as_of = self.as_of()?;
@@ -345,7 +345,7 @@ impl Parser<'_> {
         })
     }
 
-    pub(super) fn from_list(&mut self) -> Result<Vec<TableRef>> {
+    pub(super) fn table_list(&mut self) -> Result<Vec<TableRef>> {
         self.comma_separated(Parser::joined)
     }
 

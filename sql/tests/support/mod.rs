@@ -151,3 +151,18 @@ impl CatalogReader for TestCatalog {
         1
     }
 }
+
+/// A catalog with tables.
+#[allow(dead_code, reason = "not every test needs it")]
+pub fn with_tables(statements: &[&str]) -> TestCatalog {
+    let mut catalog = TestCatalog::default();
+    for sql in statements {
+        for parsed in cairn_sql::parse::parse(sql).expect("tests write SQL") {
+            let planned = cairn_sql::plan::plan(&parsed.statement, &catalog, &[], &Default::default());
+            if let Ok(cairn_sql::plan::Planned::Utility(utility)) = planned {
+                catalog.apply(&utility);
+            }
+        }
+    }
+    catalog
+}
