@@ -4,7 +4,8 @@
 //! [`timestamp`] and [`hlc`] (time), [`encoding`] (bytes whose order is the order of values),
 //! [`engine`] (four column families behind one trait, in RocksDB or in memory), [`effects`] (what
 //! a replicated command does to them, over the stored forms of [`version`] and [`local_keys`]),
-//! [`mvcc`] (reads at a timestamp), [`gc`] (what may be forgotten). [`seam`] holds the traits through which time, randomness, tasks and files enter.
+//! [`mvcc`] (reads at a timestamp), [`gc`] (what may be forgotten). [`seam`] holds the traits
+//! through which time, randomness, tasks and files enter, [`sim`] their implementation from a seed.
 
 pub mod effects;
 pub mod encoding;
@@ -15,6 +16,7 @@ pub mod hlc;
 pub mod local_keys;
 pub mod mvcc;
 pub mod seam;
+pub mod sim;
 pub mod timestamp;
 pub mod version;
 
