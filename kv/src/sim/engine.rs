@@ -97,6 +97,10 @@ impl Engine for TracedEngine {
         }
     }
 
+    fn filter_thresholds(&self) -> FilterThresholds {
+        self.inner.filter_thresholds()
+    }
+
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.inner.approximate_size(cf, start, end)
     }
@@ -177,24 +181,6 @@ impl Drop for TracedIter<'_> {
         let (a, b) = self.seen.value();
         self.trace.event("engine", &[a, b], || "iterator ends".into());
     }
-}
-
-/// A digest over the whole content of an engine: two engines with the same digest hold the same
-/// keys and values in every family.
-pub fn content_digest(engine: &dyn Engine) -> Result<Digest> {
-    let mut digest = Digest::default();
-    for cf in Cf::ALL {
-        digest.bytes(cf.name().as_bytes());
-        let mut iter = engine.iter(cf, &[], &[])?;
-        iter.seek_to_first();
-        while iter.valid() {
-            digest.bytes(iter.key());
-            digest.bytes(iter.value());
-            iter.next();
-        }
-        iter.status()?;
-    }
-    Ok(digest)
 }
 
 fn fold(digest: &mut Digest, op: &WriteOp) {

@@ -43,7 +43,7 @@ use crate::seam;
 
 pub use clock::{EPOCH_MICROS, SimClock};
 pub use disk::{Faults, SimDisk};
-pub use engine::{TracedEngine, content_digest};
+pub use engine::TracedEngine;
 pub use executor::{SimExecutor, SimRuntime, Stopped, Timer};
 pub use rng::SimRng;
 pub use trace::{Digest, Timeline, Trace, hash_bytes};
