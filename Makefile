@@ -14,7 +14,7 @@ endif
 endif
 STORE ?= cairn-data
 
-.PHONY: setup build run test check fmt clippy bench jepsen
+.PHONY: setup build run test check fmt clippy
 
 setup: ## installs what is missing
 	@.ci/setup
@@ -32,14 +32,9 @@ clippy: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 
 test: setup ## the whole suite
-	cargo build --release -p cairn-server -p cairn-jepsen
+	cargo build --release -p cairn-server
 	cargo nextest run --workspace
 	cargo test --doc --workspace
 
 check: fmt clippy test
 
-bench: build ## beside PostgreSQL 15, in one run; minutes to hours
-	cargo run --release -p cairn-jepsen -- bench
-
-jepsen: build ## faults against real processes
-	cargo run --release -p cairn-jepsen -- crash
