@@ -61,6 +61,10 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> Result<u64>;
+    /// Whether the length is zero.
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
     /// Reads up to `buf.len()` bytes at `offset`; returns how many (short only at the end).
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
     /// Writes all of `data` at `offset`, extending the file when needed.

@@ -1,7 +1,6 @@
 //! The HTTP listener: health and metrics, in as much HTTP/1.1 as that takes.
 
 use std::fmt::Write as _;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +38,8 @@ pub async fn serve(listener: TcpListener, status: Arc<dyn Status>) {
     }
 }
 
-fn connection(stream: TcpStream, status: Arc<dyn Status>) -> impl Future<Output = ()> + Send {
-    async move {
-        let _ = timeout(REQUEST_TIMEOUT, answer(stream, &*status)).await;
-    }
+async fn connection(stream: TcpStream, status: Arc<dyn Status>) {
+    let _ = timeout(REQUEST_TIMEOUT, answer(stream, &*status)).await;
 }
 
 async fn answer(mut stream: TcpStream, status: &dyn Status) -> io::Result<()> {

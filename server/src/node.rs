@@ -186,7 +186,7 @@ impl http::Status for NodeStatus {
                 "Seconds since the node began to serve.",
                 self.started.elapsed().as_secs(),
             ),
-            ("cairn_sessions", "SQL sessions at present.", self.registry.len() as u64),
+            ("cairn_sessions", "SQL sessions at present.", self.registry.count() as u64),
             ("cairn_commits_total", "Log entries applied.", store.commits),
             ("cairn_log_syncs_total", "Syncs of the log.", store.syncs),
             ("cairn_log_bytes_total", "Bytes written to the log.", store.log_bytes),

@@ -58,6 +58,7 @@ pub enum Target {
 
 /// A decoded message.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // lives on the stack for one dispatch: a box would cost an allocation per message
 pub enum Message<'a> {
     Query { sql: &'a str },
     Parse { name: &'a str, sql: &'a str, types: SmallVec<[u32; 8]> },

@@ -75,10 +75,10 @@ impl<C: Connect + Clone> Listener<C> {
         if timeout(drain, all(&mut connections)).await.is_ok() {
             return;
         }
-        tracing::info!(sessions = self.registry.len(), "ending transactions that are still open");
+        tracing::info!(sessions = self.registry.count(), "ending transactions that are still open");
         self.registry.enter(Phase::Killed);
         if timeout(KILL_TIMEOUT, all(&mut connections)).await.is_err() {
-            tracing::warn!(sessions = self.registry.len(), "sessions did not end in time: dropped");
+            tracing::warn!(sessions = self.registry.count(), "sessions did not end in time: dropped");
         }
     }
 

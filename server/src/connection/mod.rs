@@ -151,12 +151,10 @@ where
 
     async fn answer(&mut self, message: Message<'_>, frame: &Frame) -> Result<(), Ending> {
         match message {
-            Message::Terminate => return Err(Ending::Quiet),
-            Message::Password => {
-                return Err(Ending::Fatal(frontend::violation("invalid frontend message type 112")));
-            }
+            Message::Terminate => Err(Ending::Quiet),
+            Message::Password => Err(Ending::Fatal(frontend::violation("invalid frontend message type 112"))),
             // What is left of a COPY that failed.
-            Message::CopyData(_) | Message::CopyDone | Message::CopyFail { .. } => return Ok(()),
+            Message::CopyData(_) | Message::CopyDone | Message::CopyFail { .. } => Ok(()),
             Message::Query { sql } => {
                 self.begin();
                 self.statement = text_of(frame, sql);

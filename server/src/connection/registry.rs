@@ -71,7 +71,7 @@ impl Registry {
     }
 
     /// Sessions at present.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.handles.lock().len()
     }
 

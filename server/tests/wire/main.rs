@@ -238,7 +238,7 @@ fn a_panic_ends_its_connection_only() {
     assert!(answer.starts_with("ErrorResponse S=\"FATAL\" V=\"FATAL\" C=\"XX000\""), "{answer}");
     assert!(answer.ends_with("(closed)\n"));
     assert!(other.query("rows 1").contains("SELECT 1"));
-    server.wait_until("its place is free", |_| server.registry.len() == 1);
+    server.wait_until("its place is free", |_| server.registry.count() == 1);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn too_many_connections_are_told_so() {
         "ErrorResponse S=\"FATAL\" V=\"FATAL\" C=\"53300\" M=\"sorry, too many clients already\"\n(closed)\n"
     );
     first.send(&message('X', b""));
-    server.wait_until("the place is free", |_| server.registry.len() == 0);
+    server.wait_until("the place is free", |_| server.registry.count() == 0);
     Client::connect(server.address);
 }
 

@@ -13,6 +13,7 @@ use crate::{Result, SqlError, SqlState};
 
 /// Runs a read-modify-write of one key in a transaction of its own, again after conflicts.
 /// `change` gets the present value and returns the new one with its result; it may run repeatedly.
+#[allow(clippy::type_complexity)] // a name for a type used once would hide it
 pub async fn update_key<T: Send>(
     db: &Arc<Db>,
     key: &Bytes,

@@ -195,10 +195,7 @@ impl Session {
             });
         }
         self.note_query(sql);
-        let statement = match statement {
-            Some(statement) => Some(Arc::new(statement)),
-            None => None,
-        };
+        let statement = statement.map(Arc::new);
         let prepared = Prepared {
             statement,
             text: print.text.as_str().into(),

@@ -166,14 +166,12 @@ impl ReadSet {
             }
         }
         if self.spans.len() > MAX_SPANS / 2 {
-            let mut position = 0;
             let pairs = std::mem::take(&mut self.spans);
-            for (start, end) in pairs {
+            for (position, (start, end)) in pairs.into_iter().enumerate() {
                 match self.spans.last_mut() {
                     Some((_, last_end)) if position % 4 != 0 => extend(last_end, end),
                     _ => self.spans.push((start, end)),
                 }
-                position += 1;
             }
         }
     }
