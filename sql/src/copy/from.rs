@@ -171,16 +171,8 @@ impl CopyIn {
         Ok(())
     }
 
-    /// Row id and defaults.
+    /// Defaults and row id.
     async fn fill(&mut self, node: &Arc<SqlNode>) -> Result<()> {
-        if let Some(hidden) = self.writer.hidden {
-            if self.row_ids.is_empty() {
-                let first = node.new_row_ids(RESERVE).await?;
-                self.row_ids = first..first + RESERVE;
-            }
-            let id = self.row_ids.next().expect("just refilled");
-            self.row[hidden] = Datum::Int8(id as i64);
-        }
         if !self.sequences.is_empty() {
             if self.reserved == 0 {
                 crate::exec::reserve(node, &self.eval, &self.sequences, 32).await?;
@@ -190,6 +182,15 @@ impl CopyIn {
         }
         for (column, program) in &self.defaults {
             self.row[*column] = program.eval_row(&self.eval, &[])?;
+        }
+        // After the defaults: the binder gives the hidden column one, too (NULL).
+        if let Some(hidden) = self.writer.hidden {
+            if self.row_ids.is_empty() {
+                let first = node.new_row_ids(RESERVE).await?;
+                self.row_ids = first..first + RESERVE;
+            }
+            let id = self.row_ids.next().expect("just refilled");
+            self.row[hidden] = Datum::Int8(id as i64);
         }
         Ok(())
     }

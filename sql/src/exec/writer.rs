@@ -184,6 +184,10 @@ impl TableWriter {
         text: &TextContext,
         key: &mut Vec<u8>,
     ) -> Result<()> {
+        if let Some(hidden) = self.hidden {
+            // Without an id of its own the row would replace another.
+            assert!(matches!(row[hidden], Datum::Int8(_)), "a row to insert has its hidden row id");
+        }
         self.layout.row_key(row, key)?;
         // Nobody else has this row id.
         if self.hidden.is_none() && is_taken(txn, state, key).await? {
