@@ -25,6 +25,7 @@ impl Node {
             command.args(["--http-addr", "none"]);
         }
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[expect(clippy::zombie_processes, reason = "a Node waits when it is stopped or dropped")]
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut announcement = String::new();
