@@ -33,8 +33,8 @@ clippy: setup
 
 test: setup ## the whole suite
 	cargo build --release -p cairn-server
-	cargo nextest run --workspace
 	cargo test --doc --workspace
+	cargo nextest run --workspace
 
 check: fmt clippy test
 
