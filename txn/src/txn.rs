@@ -340,8 +340,10 @@ impl Txn {
     /// Commits; returns the commit timestamp (the read timestamp when nothing was written). After
     /// an error other than `Ambiguous` it is rolled back.
     pub async fn commit(&mut self) -> Result<Timestamp, TxnError> {
-        self.check_running()?;
-        let result = self.commit_writes().await;
+        let result = match self.check_running() {
+            Ok(()) => self.commit_writes().await,
+            Err(canceled) => Err(canceled),
+        };
         if result.is_err() && self.intents.is_some() {
             self.abort_intents().await;
         }

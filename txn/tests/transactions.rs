@@ -253,6 +253,30 @@ fn locks_queue_time_out_and_break_deadlocks() {
 }
 
 #[test]
+fn a_commit_that_is_canceled_rolls_back() {
+    for flushed in [false, true] {
+        let world = World::new(9);
+        let db = world.open(if flushed { small() } else { DbConfig::default() });
+        world.executor.run(async move {
+            let options = TxnOptions::default();
+            let cancel = options.cancel.clone();
+            let mut txn = db.begin(options);
+            for i in 0..if flushed { 200 } else { 1 } {
+                txn.get_for_update(format!("k{i:03}").as_bytes()).await.expect("free");
+                put(&mut txn, &format!("k{i:03}"), "a value of some length").await;
+            }
+            cancel.cancel();
+            assert!(matches!(txn.commit().await, Err(TxnError::Canceled)));
+            assert_eq!(db.describe_locks(), "", "the locks are released while the handle lives");
+            let mut other = begin(&db);
+            assert_eq!(other.get_for_update(b"k000").await.expect("free"), None);
+            other.rollback().await;
+            drop(txn);
+        });
+    }
+}
+
+#[test]
 fn shared_locks_coexist_and_dropping_releases() {
     let world = World::new(7);
     let db = world.open(DbConfig::default());
