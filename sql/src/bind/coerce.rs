@@ -284,7 +284,7 @@ impl Binder<'_> {
                 return Ok(Scalar::Const { value, ty });
             }
         }
-        self.depth_of_call(&args, position)?;
+        self.depth_of_call(position)?;
         Ok(Scalar::Call { function, args, ty, position })
     }
 

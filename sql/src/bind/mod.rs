@@ -133,9 +133,8 @@ impl<'a> Binder<'a> {
     }
 
     /// Refuses what would make a tree too deep to recurse over.
-    fn depth_of_call(&mut self, args: &[Scalar], position: usize) -> Result<()> {
+    fn depth_of_call(&mut self, position: usize) -> Result<()> {
         // Only chains build trees deeper than the text is nested; they count their links.
-        let _ = args;
         if self.chain_depth > MAX_SCALAR_DEPTH {
             return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
                 .hint("The expression has too many operators in a row.")

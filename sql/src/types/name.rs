@@ -54,9 +54,6 @@ macro_rules! types {
         impl TypeKind {
             /// What the catalog knows of the type.
             pub fn info(self) -> &'static TypeInfo {
-                const ORDER: &[TypeKind] = &[$($kind),*];
-                // One arm per type compiles to a table; `ORDER` documents that both share the list.
-                let _ = ORDER;
                 match self { $($kind => {
                     static INFO: TypeInfo = TypeInfo {
                         kind: $kind, name: $name, display: $display, length: $length,

@@ -241,8 +241,7 @@ fn translate(pattern: &str) -> Result<String> {
                 Some('M') => out.push_str("\\b{end}"),
                 Some('A') => out.push_str("\\A"),
                 Some('Z') => out.push_str("\\z"),
-                Some(d @ '1'..='9') => {
-                    let _ = d;
+                Some('1'..='9') => {
                     return Err(SqlError::unsupported("a back reference in a regular expression"));
                 }
                 Some(c) => {

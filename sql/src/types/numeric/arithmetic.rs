@@ -106,12 +106,9 @@ impl Numeric {
                 Numeric::new(quotient(&x, s, &y, t, scale), scale)
             }
             (Finite(_), _) => Ok(Numeric::zero()),
-            (_, Finite(b)) => match other.signum() {
+            (_, Finite(_)) => match other.signum() {
                 0 => Err(division_by_zero()),
-                sign => {
-                    let _ = b;
-                    Ok(infinity(self.signum() * sign < 0))
-                }
+                sign => Ok(infinity(self.signum() * sign < 0)),
             },
             _ => Ok(NaN),
         }
