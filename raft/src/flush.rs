@@ -68,6 +68,16 @@ impl Inner {
     /// Flushes the engine and truncates the log behind it.
     pub(crate) async fn flush_and_truncate(self: &Arc<Self>) -> Result<(), StoreError> {
         let _turn = self.flush.turn.lock().await;
+        let result = self.flush_in_turn().await;
+        // An engine that cannot be flushed or read must not be written to any more. Where the log
+        // has stopped the store already, its reason stays.
+        if let Err(error) = &result {
+            self.fail(&format!("flush of the engine: {error}"));
+        }
+        result
+    }
+
+    async fn flush_in_turn(self: &Arc<Self>) -> Result<(), StoreError> {
         let faults = self.config.faults;
         // What is written from here on counts towards the next flush.
         self.flush.log_bytes.store(0, Ordering::Relaxed);
@@ -78,10 +88,7 @@ impl Inner {
         if faults.truncate_before_flush {
             self.truncate(read_applied(&*self.engine, false)?).await?;
         }
-        if let Err(error) = flush_engine(&*self.env.runtime, &self.engine).await {
-            self.fail(&format!("flush of the engine: {error}"));
-            return Err(error.into());
-        }
+        flush_engine(&*self.env.runtime, &self.engine).await?;
         let flushed = read_applied(&*self.engine, true)?;
         let mut filter: FilterThresholds = thresholds.into();
         if faults.filter_ahead_of_threshold {
