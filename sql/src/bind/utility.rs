@@ -357,7 +357,8 @@ impl Binder<'_> {
         let target = if copy.from {
             let mut defaults = Vec::new();
             for position in 0..table.columns.len() {
-                if !columns.contains(&position) {
+                // The hidden row id is the executor's to give.
+                if !columns.contains(&position) && !table.columns[position].hidden {
                     defaults.push((position, self.default_value(&table, position)?));
                 }
             }

@@ -183,7 +183,6 @@ impl CopyIn {
         for (column, program) in &self.defaults {
             self.row[*column] = program.eval_row(&self.eval, &[])?;
         }
-        // After the defaults: the binder gives the hidden column one, too (NULL).
         if let Some(hidden) = self.writer.hidden {
             if self.row_ids.is_empty() {
                 let first = node.new_row_ids(RESERVE).await?;
