@@ -159,6 +159,36 @@ fn write_skew_is_refused() {
     });
 }
 
+/// A read that finds the past of a key that was written since its snapshot: no later timestamp can
+/// make it true, however quiet the key has been since the read itself.
+#[test]
+fn a_read_below_a_newer_version_cannot_be_refreshed() {
+    let world = World::new(4);
+    let db = world.open(DbConfig::default());
+    world.executor.run(async move {
+        for way in 0..3 {
+            set(&db, &[("a", "0"), ("b", "0"), ("c", "0")]).await;
+            let mut txn = begin(&db);
+            assert_eq!(get(&mut txn, "a").await.as_deref(), Some("0"));
+            set(&db, &[("b", "1")]).await;
+            assert_eq!(get(&mut txn, "b").await.as_deref(), Some("0"), "its snapshot is older");
+            let result = match way {
+                // Lost update, under the lock and blind; write skew.
+                0 => txn.get_for_update(b"b").await.map(|_| ()),
+                1 => {
+                    put(&mut txn, "b", "lost").await;
+                    txn.commit().await.map(|_| ())
+                }
+                _ => {
+                    put(&mut txn, "c", "skewed").await;
+                    txn.commit().await.map(|_| ())
+                }
+            };
+            assert!(matches!(result, Err(TxnError::Retry { .. })), "way {way}: {result:?}");
+        }
+    });
+}
+
 #[test]
 fn a_locking_read_moves_the_snapshot_or_asks_for_a_retry() {
     let world = World::new(5);

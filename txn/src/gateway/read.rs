@@ -248,6 +248,7 @@ impl Txn {
         self.leaseholder().check_not_collected(read_ts)?;
         self.statement_has_read = true;
         if self.remembers_reads() {
+            let stamp = if found.newer { stamp.before_last_write() } else { stamp };
             self.reads.add_point(key, hash, stamp);
         }
         Ok(found.exists)

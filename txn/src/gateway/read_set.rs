@@ -24,7 +24,8 @@ pub struct PointRead<'a> {
     pub key: &'a [u8],
     /// Its hash.
     pub hash: KeyHash,
-    /// Its slot's stamp before the read.
+    /// Its slot's stamp before the read: while the slot still has it, the key has no version that
+    /// the read did not see.
     pub stamp: Stamp,
 }
 

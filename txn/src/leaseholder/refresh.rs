@@ -17,7 +17,8 @@ pub enum Refreshed<T> {
 }
 
 impl Leaseholder {
-    /// Reads `key` again at `upto` for someone who read it at `after` with `stamp`.
+    /// Reads `key` again at `upto` for someone who read it at `after` with `stamp`; the stamp of this
+    /// read.
     pub fn refresh_point(
         &self,
         key: &[u8],
@@ -30,13 +31,14 @@ impl Leaseholder {
             Ok(now) => now,
             Err(obstacle) => return Ok(Refreshed::Blocked(obstacle)),
         };
-        if now != stamp
-            && after < upto
-            && mvcc::changed_in(self.engine(), key, &behind(key), after, upto)?.is_some()
-        {
+        if now == stamp || !mvcc::changed_since(self.engine(), key, after, &mut Vec::new())? {
+            return Ok(Refreshed::Unchanged(now));
+        }
+        if after < upto && mvcc::changed_in(self.engine(), key, &behind(key), after, upto)?.is_some() {
             return Err(changed(key));
         }
-        Ok(Refreshed::Unchanged(now))
+        // What is newer is newer than `upto`: the next refresh must see it.
+        Ok(Refreshed::Unchanged(now.before_last_write()))
     }
 
     /// Reads `[start, end)` again at `upto` for someone who read it at `after`.
@@ -101,5 +103,44 @@ pub fn changed(key: &[u8]) -> TxnError {
         reason: "could not serialize access due to read/write dependencies among transactions".into(),
         key: Some(bytes::Bytes::copy_from_slice(key)),
         other_session: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use cairn_kv::engine::mem::MemEngine;
+    use cairn_kv::sim;
+    use cairn_raft::{Store, StoreConfig};
+
+    use super::*;
+    use crate::{Db, DbConfig, TxnOptions};
+
+    /// A commit waits while it refreshes, so that others may write above the timestamp it has chosen.
+    #[test]
+    fn a_refresh_below_a_newer_version_does_not_hide_it_from_the_next() {
+        let env = sim::Env::new(1);
+        let engine = env.engine(Arc::new(MemEngine::new()));
+        let seams = env.seams();
+        env.block_on(async move {
+            let store = Store::open(seams, engine, StoreConfig::default()).await.expect("opens");
+            let db = Db::open(store, DbConfig::default()).await.expect("opens");
+            let (key, hash) = (b"k", KeyHash::of(b"k"));
+            let read_ts = db.now().await.expect("now");
+            let stamp = db.leaseholder.slots.stamp(hash);
+            let upto = db.now().await.expect("now");
+            let mut writer = db.begin(TxnOptions::default());
+            writer.put(Bytes::from_static(key), Bytes::new()).await.expect("put");
+            let written_ts = writer.commit().await.expect("commit");
+            assert!(written_ts > upto);
+            let refresh = |stamp, span| db.leaseholder.refresh_point(key, hash, stamp, span, Own::default());
+            let Ok(Refreshed::Unchanged(stamp)) = refresh(stamp, (read_ts, upto)) else {
+                panic!("the key was written later")
+            };
+            let later = db.now().await.expect("now");
+            assert!(refresh(stamp, (upto, later)).is_err());
+        });
     }
 }

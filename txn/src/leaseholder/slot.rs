@@ -47,6 +47,14 @@ impl KeyHash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(pub u32);
 
+impl Stamp {
+    /// The stamp of a read that missed a version because it is newer than the read's timestamp: that
+    /// write is counted already and must look as if it came after the read.
+    pub fn before_last_write(self) -> Stamp {
+        Stamp(self.0.wrapping_sub(1))
+    }
+}
+
 /// What is remembered of the keys of one hash.
 #[derive(Default)]
 pub struct Slot {
