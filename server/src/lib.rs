@@ -1,8 +1,8 @@
 //! The binary's crate: connections, the node put together, configuration and the command line.
 //!
 //! It is the only crate that knows sockets, threads, clocks and files: [`seams`] and [`disk`]
-//! implement the traits that the layers below are built with (R1), [`node`] builds them and
-//! [`connection`] serves clients over them.
+//! implement the traits that the layers below are built with (R1), [`layers`] puts these together
+//! over any such seams, [`node`] does so in production and [`connection`] serves clients.
 
 pub mod cli;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod debug;
 pub mod disk;
 pub mod error;
 pub mod http;
+pub mod layers;
 pub mod node;
 pub mod seams;
 pub mod store_directory;

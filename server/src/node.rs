@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use cairn_kv::engine::{Engine, RocksEngine, RocksOptions};
 use cairn_kv::seam::Env;
 use cairn_raft::{Store, StoreConfig, StoreError};
-use cairn_sql::session::SqlNode;
-use cairn_txn::{Db, DbConfig};
+use cairn_txn::DbConfig;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,6 +19,7 @@ use crate::connection::registry::{Phase, Registry};
 use crate::disk::DirectoryDisk;
 use crate::error::{Error, Result, reason};
 use crate::http;
+use crate::layers::{Layers, LayersError};
 use crate::seams::{SystemClock, SystemRng, TokioRuntime};
 use crate::store_directory::StoreDirectory;
 
@@ -97,14 +97,16 @@ impl Node {
             runtime: Arc::clone(&runtime) as _,
             disk: Arc::new(disk),
         };
-        let store = Store::open(env, Arc::clone(&engine) as _, StoreConfig::default())
-            .await
-            .map_err(|error| store_error(&config.store, &error))?;
+        let opened =
+            Layers::open(env, Arc::clone(&engine) as _, StoreConfig::default(), DbConfig::default()).await;
         let cannot = |error: &dyn std::fmt::Display| {
             Error::new(format!("cannot open the database in {}: {error}", config.store.display()))
         };
-        let db = Db::open(Arc::clone(&store), DbConfig::default()).await.map_err(|error| cannot(&error))?;
-        let sql = SqlNode::open(db).await.map_err(|error| cannot(&error.message()))?;
+        let Layers { store, sql, .. } = opened.map_err(|error| match error {
+            LayersError::Store(error) => store_error(&config.store, &error),
+            LayersError::Db(error) => cannot(&error),
+            LayersError::Sql(error) => cannot(&error.message()),
+        })?;
 
         let registry = Registry::new(config.max_connections, rng);
         let (sql_addr, http_addr) =
