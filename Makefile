@@ -14,7 +14,11 @@ endif
 endif
 STORE ?= cairn-data
 
-.PHONY: setup build run test check fmt clippy
+# What `make jepsen` simulates.
+SEED ?= 1000
+SEEDS ?= 10000
+
+.PHONY: setup build run test simulation jepsen check fmt clippy
 
 setup: ## installs what is missing
 	@.ci/setup
@@ -31,10 +35,18 @@ fmt:
 clippy: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup ## the whole suite
-	cargo build --release -p cairn-server
+test: setup simulation ## the whole suite
 	cargo test --doc --workspace
 	cargo nextest run --workspace
+
+# Optimized: the same seeds would take four times as long as a test of the other profile.
+simulation: setup ## 500 seeds, each with at least 1,000 commits and 3 crashes; 50 of them twice
+	cargo build --release -p cairn-server -p cairn-jepsen
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed 1 --seeds 500 --twice 50 --quiet
+
+jepsen: setup ## a long simulation: SEED=first SEEDS=number
+	cargo build --release -p cairn-server -p cairn-jepsen
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed $(SEED) --seeds $(SEEDS) --twice $(SEEDS) --quiet
 
 check: fmt clippy test
 

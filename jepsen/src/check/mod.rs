@@ -1,0 +1,4 @@
+//! Checkers of histories.
+
+pub mod linear;
+pub mod serial;

@@ -1,0 +1,3 @@
+//! The subcommands' arguments and output.
+
+pub mod sim;

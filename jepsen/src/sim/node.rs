@@ -1,0 +1,82 @@
+//! The simulated node: the production crates over the simulator's seams.
+
+use std::sync::Arc;
+
+use cairn_kv::engine::SharedEngine;
+use cairn_kv::engine::mem::MemEngine;
+use cairn_kv::sim;
+use cairn_raft::StoreConfig;
+use cairn_server::layers::Layers;
+use cairn_txn::DbConfig;
+
+use super::plan::Plant;
+
+/// A machine: what survives the node's crashes.
+pub struct Machine {
+    /// Time, tasks, disk.
+    pub env: sim::Env,
+    /// State machine; reverts to its last flush at a crash.
+    pub engine: Arc<MemEngine>,
+}
+
+impl Machine {
+    /// A new machine.
+    pub fn new(seed: u64) -> Machine {
+        let env = sim::Env::new(seed);
+        let engine = Arc::new(MemEngine::new());
+        let crashed = Arc::clone(&engine);
+        env.on_crash(move |rng| crashed.crash(rng.draw()));
+        Machine { env, engine }
+    }
+}
+
+/// How large logs and memtables grow and how long history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// So small that segments roll, flushes happen and garbage is collected within a simulation.
+    Small,
+    /// Those of production.
+    Production,
+}
+
+/// Opens a life of the node on its machine, as the binary does on its directory.
+pub async fn open(machine: &Machine, sizes: Sizes, plant: Option<Plant>) -> Result<Layers, String> {
+    let engine = machine.env.engine(Arc::clone(&machine.engine) as SharedEngine);
+    let (mut store, mut db) = match sizes {
+        Sizes::Small => small(),
+        Sizes::Production => (StoreConfig::default(), DbConfig::default()),
+    };
+    if let Some(plant) = plant {
+        plant_in(plant, &mut store, &mut db);
+    }
+    Layers::open(machine.env.seams(), engine, store, db).await.map_err(|error| error.to_string())
+}
+
+fn small() -> (StoreConfig, DbConfig) {
+    let store = StoreConfig {
+        segment_bytes: 256 << 10,
+        flush_log_bytes: 2 << 20,
+        flush_keys: 2_000,
+        hlc_lead_micros: 50_000,
+        ..StoreConfig::default()
+    };
+    let db = DbConfig {
+        gc_ttl_micros: 1_000_000,
+        tombstone_lag_micros: 100_000,
+        marker_lag_micros: 500_000,
+        ..DbConfig::default()
+    };
+    (store, db)
+}
+
+fn plant_in(plant: Plant, store: &mut StoreConfig, db: &mut DbConfig) {
+    match plant {
+        Plant::NoSync => store.faults.skip_sync = true,
+        Plant::HlcBack => store.faults.hlc_back_after_restart = true,
+        Plant::FilterAhead => store.faults.filter_ahead_of_threshold = true,
+        Plant::TruncateEarly => store.faults.truncate_before_flush = true,
+        Plant::TornTail => store.faults.accept_torn_tail = true,
+        Plant::NoRefresh => db.faults.no_refresh = true,
+        Plant::NoTimestampCache => db.faults.no_timestamp_cache = true,
+    }
+}

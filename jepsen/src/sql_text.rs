@@ -1,0 +1,66 @@
+//! The workloads' statements as SQL text, and what to make of the answers: shared by the sessions
+//! of the simulated node and by connections over sockets.
+
+use crate::client::{Answer, Failure, Op, Table};
+
+/// The statements that create all tables.
+pub fn create_tables() -> Vec<String> {
+    let table = |table: Table| {
+        let name = table.name();
+        let create = format!("CREATE TABLE {name} (k bigint PRIMARY KEY, v bigint NOT NULL)");
+        let index = table.is_indexed().then(|| format!("CREATE INDEX {name}_v ON {name} (v)"));
+        [create].into_iter().chain(index)
+    };
+    Table::ALL.into_iter().flat_map(table).collect()
+}
+
+/// A statement as text.
+pub fn text(op: &Op) -> String {
+    match op {
+        Op::Get { table, key, lock } => {
+            let lock = if *lock { " FOR UPDATE" } else { "" };
+            format!("SELECT k, v FROM {} WHERE k = {key}{lock}", table.name())
+        }
+        Op::Add { table, key, delta } => {
+            format!("UPDATE {} SET v = v + ({delta}) WHERE k = {key}", table.name())
+        }
+        Op::Set { table, key, value } => format!("UPDATE {} SET v = {value} WHERE k = {key}", table.name()),
+        Op::CompareAndSet { table, key, old, new } => {
+            format!("UPDATE {} SET v = {new} WHERE k = {key} AND v = {old}", table.name())
+        }
+        Op::Insert { table, key, value } => format!("INSERT INTO {} VALUES ({key}, {value})", table.name()),
+        Op::Delete { table, key } => format!("DELETE FROM {} WHERE k = {key}", table.name()),
+        Op::Scan { table } => format!("SELECT k, v FROM {} ORDER BY k", table.name()),
+        Op::ByValue { table, value } => {
+            format!("SELECT k, v FROM {} WHERE v = {value} ORDER BY k", table.name())
+        }
+    }
+}
+
+/// The answer to a statement from its rows or its command tag's count.
+pub fn answer(op: &Op, rows: &[&[Option<String>]], changed: u64) -> Result<Answer, Failure> {
+    if !matches!(op, Op::Get { .. } | Op::Scan { .. } | Op::ByValue { .. }) {
+        return Ok(Answer::Changed(changed));
+    }
+    let row = |row: &[Option<String>]| match row {
+        [Some(key), Some(value)] => Some((key.parse().ok()?, value.parse().ok()?)),
+        _ => None,
+    };
+    rows.iter()
+        .map(|r| row(r).ok_or_else(|| Failure::Broken(format!("not a row of two numbers: {r:?}"))))
+        .collect::<Result<_, _>>()
+        .map(Answer::Rows)
+}
+
+/// What a SQLSTATE means for a workload.
+pub fn failure(state: &str, message: String) -> Failure {
+    match state {
+        "40001" | "40P01" => Failure::Retry(message),
+        "23505" => Failure::Duplicate,
+        "72000" => Failure::TooOld,
+        // Unknown outcome, connection trouble, shutdown, storage failure.
+        "40003" | "57P01" | "57P02" | "57P03" | "58030" => Failure::Unknown(message),
+        state if state.starts_with("08") => Failure::Unknown(message),
+        state => Failure::Broken(format!("{state} {message}")),
+    }
+}

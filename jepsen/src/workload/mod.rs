@@ -1,0 +1,107 @@
+//! Workloads: what clients do, and what must hold at the end whatever was done to the node.
+
+pub mod bank;
+pub mod cells;
+pub mod register;
+pub mod set;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cairn_kv::seam::Runtime;
+use cairn_kv::sim::SimRng;
+
+use crate::client::{Client, Failure};
+use crate::history::Recorder;
+
+/// Which workload a client runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Workload {
+    /// Transfers; every snapshot has the same sum.
+    Bank,
+    /// Single rows, linearizable.
+    Register,
+    /// Insertions and deletions; the secondary index agrees.
+    Set,
+    /// Random transactions, strictly serializable.
+    Cells,
+}
+
+impl Workload {
+    /// All workloads.
+    pub const ALL: [Workload; 4] = [Workload::Bank, Workload::Register, Workload::Set, Workload::Cells];
+}
+
+/// What a client's task has besides its connection.
+#[derive(Clone)]
+pub struct Context {
+    /// Shared histories.
+    pub recorder: Arc<Recorder>,
+    /// This client's choices.
+    pub rng: Arc<SimRng>,
+    /// For pauses.
+    pub runtime: Arc<dyn Runtime>,
+    /// Clients end when it is set.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Context {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    async fn pause(&self, most: Duration) {
+        let micros = self.rng.below(most.as_micros() as u64 + 1);
+        self.runtime.sleep(Duration::from_micros(micros)).await;
+    }
+}
+
+/// Creates tables and their first rows. Run once, without faults.
+pub async fn set_up<C: Client>(client: &mut C) -> Result<(), Failure> {
+    client.create_tables().await?;
+    client.begin().await?;
+    bank::set_up(client).await?;
+    register::set_up(client).await?;
+    client.commit().await
+}
+
+/// Runs a client until it is told to stop, an outcome is unknown, or something is wrong.
+pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Context) -> Result<(), Failure> {
+    while !context.is_stopped() {
+        let step = match workload {
+            Workload::Bank => bank::step(client, context).await,
+            Workload::Register => register::step(client, context).await,
+            Workload::Set => set::step(client, context).await,
+            Workload::Cells => cells::step(client, context).await,
+        };
+        match step {
+            Ok(()) => {}
+            Err(Failure::Retry(_)) => {
+                context.recorder.conflict();
+                client.rollback().await;
+            }
+            Err(failure) => {
+                client.rollback().await;
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the final state and all histories. Runs on a quiet, healthy node.
+pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(), String> {
+    let told = |failure: Failure| format!("the final check failed: {failure}");
+    bank::check(client, recorder).await.map_err(told)?;
+    register::check(client, recorder).await.map_err(told)?;
+    set::check(client, recorder).await.map_err(told)?;
+    cells::check(client, recorder).await.map_err(told)?;
+    recorder.with(|histories| match histories.violations.first() {
+        Some(first) => Err(first.clone()),
+        None => {
+            crate::check::linear::check(&histories.operations, register::INITIAL)?;
+            crate::check::serial::check(&histories.transactions)
+        }
+    })
+}
