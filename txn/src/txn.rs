@@ -132,7 +132,7 @@ pub struct Txn {
     pub(crate) read_ts: Timestamp,
     /// The first read timestamp; zero until there is one.
     pub(crate) start_ts: Timestamp,
-    /// Keeps `read_ts` from being collected.
+    /// Keeps `read_ts`, and what was seen under locks before it, from being collected.
     pub(crate) pin: Option<Pin>,
     /// READ COMMITTED: the next read draws a new snapshot.
     pub(crate) wants_snapshot: bool,
@@ -276,7 +276,9 @@ impl Txn {
         let key = Bytes::copy_from_slice(key);
         let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
         let own = self.intents.as_ref().map(|intents| &intents.holder);
-        self.db.leaseholder.lock(self.who, own, &key, hash, strength, patience).await?;
+        if let Some(taken) = self.db.leaseholder.lock(self.who, own, &key, hash, strength, patience).await? {
+            taken.keep();
+        }
         match self.locks.find_mut(&key, hash) {
             Some(lock) => lock.strength = strength,
             None => self.locks.add(HeldLock { key, hash, strength, seen: None }),
@@ -482,6 +484,7 @@ impl Txn {
             let hlc = leaseholder.store.hlc();
             loop {
                 let drawn = match &self.pin {
+                    Some(_) if self.has_seen_under_locks() => hlc.try_now(),
                     Some(pin) => leaseholder.live.repin_new(pin, || hlc.try_now()),
                     None => leaseholder.live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
                         self.pin = Some(pin);
@@ -503,6 +506,12 @@ impl Txn {
         Ok(self.read_ts)
     }
 
+    /// Whether the commit will ask what has changed since some lock was taken: garbage must not be
+    /// collected up to the snapshot then, wherever that has moved.
+    fn has_seen_under_locks(&self) -> bool {
+        self.locks.iter().any(|lock| lock.seen.is_some())
+    }
+
     /// Moves a SERIALIZABLE transaction's snapshot to now, if nothing that it read has changed.
     pub(crate) async fn move_snapshot(&mut self) -> Result<(), TxnError> {
         if self.wants_snapshot {
@@ -515,7 +524,9 @@ impl Txn {
         for reads in [&mut self.earlier_reads, &mut self.reads] {
             leaseholder.refresh(reads, (self.read_ts, now), own, &self.options.cancel, |_| false).await?;
         }
-        leaseholder.live.repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
+        if !self.has_seen_under_locks() {
+            leaseholder.live.repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
+        }
         self.read_ts = now;
         self.admitted = None;
         Ok(())

@@ -409,3 +409,40 @@ fn reads_in_the_past_are_stable_until_they_are_collected() {
         assert_eq!(scan(&mut begin(&db), "a", "z", false, 10).await, "a=2 ");
     });
 }
+
+#[test]
+fn what_was_seen_under_a_lock_is_not_collected_when_the_snapshot_moves() {
+    for isolation in [Isolation::Serializable, Isolation::ReadCommitted] {
+        let world = World::new(10);
+        let db = world.open(small());
+        world.executor.run(async move {
+            let mut txn = db.begin(options(isolation, 1));
+            txn.begin_statement().await.expect("begin");
+            assert_eq!(txn.get_for_update(b"b").await.expect("free"), None);
+            put(&mut txn, "b", "1").await;
+            // Large enough to leave no stamp as it was.
+            let value = "v".repeat(200);
+            set(&db, &[("c", &value), ("d", &value), ("e", &value)]).await;
+            txn.begin_statement().await.expect("begin");
+            assert!(txn.get_for_update(b"c").await.expect("the snapshot moves").is_some());
+            db.collect_garbage(b"", b"").await.expect("collect");
+            txn.commit().await.expect("nothing has changed");
+        });
+    }
+}
+
+#[test]
+fn a_locking_read_knows_of_a_deletion_whose_tombstone_is_collected() {
+    let world = World::new(11);
+    let db = world.open(DbConfig::default());
+    world.executor.run(async move {
+        set(&db, &[("a", "1")]).await;
+        let mut txn = begin(&db);
+        assert_eq!(get(&mut txn, "a").await.as_deref(), Some("1"));
+        let mut other = begin(&db);
+        other.delete(bytes("a")).await.expect("delete");
+        other.commit().await.expect("commit");
+        db.collect_garbage(b"", b"").await.expect("collect");
+        assert!(matches!(txn.get_for_update(b"a").await, Err(TxnError::Retry { .. })), "it has read it");
+    });
+}

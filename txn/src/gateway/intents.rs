@@ -53,7 +53,7 @@ pub struct Intents {
     samples: Vec<Bytes>,
     low: Bytes,
     high: Bytes,
-    /// The pending record is written.
+    /// There may be a record.
     has_record: bool,
 }
 
@@ -199,19 +199,24 @@ impl Txn {
             start_ts: intents.identity.start_ts.0,
             ..TxnRecord::default()
         };
+        // From here on resolution looks there, too: what is dropped while it waits may still be written,
+        // and the command that resolves it comes behind it in the log.
+        let is_first = !intents.has_record;
+        intents.wrote(part);
+        let intents = self.intents.as_ref().expect("entered before the first part");
         let request = IntentRequest {
             holder: &intents.holder,
             identity: &intents.identity,
             isolation: self.options.isolation,
             read_ts: self.read_ts,
             writes,
-            record: (!intents.has_record).then(|| pending.store(&intents.identity)),
+            record: is_first.then(|| pending.store(&intents.identity)),
             patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
         let result = self.db.leaseholder.write_intents(request).await;
-        if !matches!(result, Err(TxnError::Retry { .. } | TxnError::Canceled)) {
-            // Also where the outcome is not known: resolution then looks there, too.
-            intents.wrote(part);
+        if is_first && !matches!(result, Ok(()) | Err(TxnError::Ambiguous(_))) {
+            // Nothing was written: the record goes with the next part.
+            self.intents.as_mut().expect("still there").has_record = false;
         }
         result?;
         let leaseholder = Arc::clone(&self.db.leaseholder);
@@ -344,7 +349,7 @@ async fn decide(
     commit_ts: Timestamp,
     answer: oneshot::Sender<Result<Timestamp, TxnError>>,
 ) {
-    let mut spans = intents.spans();
+    let spans = intents.spans();
     let merged = spans.len().div_ceil(RECORD_SPANS).max(1);
     let record = TxnRecord {
         format: RECORD_FORMAT,
@@ -357,7 +362,8 @@ async fn decide(
             .collect(),
         ignored_seqs: intents.ignored_seqs(),
     };
-    spans.clear();
+    // Also where every flush had failed and was rolled back: this one must go again.
+    intents.has_record = true;
     let effects = Effects {
         format: EFFECTS_FORMAT,
         local: vec![record.store(&intents.identity)],

@@ -72,7 +72,7 @@ impl Txn {
         let mut scratch = std::mem::take(&mut self.scratch);
         let found = mvcc::get(self.leaseholder().engine(), key, Timestamp::MAX, &mut scratch)?;
         self.scratch = scratch;
-        if found.ts > self.read_ts {
+        if found.ts > self.read_ts || (found.ts.is_zero() && self.is_forgotten_since(key)?) {
             self.move_snapshot_past(key).await?;
             assert!(found.ts < self.read_ts, "now is above every commit");
         }
@@ -81,6 +81,16 @@ impl Txn {
         let lock = self.locks.find_mut(key, hash).expect("just locked");
         lock.seen.get_or_insert(seen);
         Ok(found.exists.then(|| Bytes::copy_from_slice(&self.scratch)))
+    }
+
+    /// Whether a key that `data` lacks was deleted after the snapshot, by a tombstone that is collected.
+    fn is_forgotten_since(&self, key: &[u8]) -> Result<bool, TxnError> {
+        let engine = self.leaseholder().engine();
+        // Asked after the look at `data`: a filter drops what lies below a threshold that is known here.
+        if self.read_ts >= engine.filter_thresholds().tombstone {
+            return Ok(false);
+        }
+        Ok(mvcc::changed_since(engine, key, self.read_ts, &mut Vec::new())?)
     }
 
     /// A locked key has a version newer than the snapshot.

@@ -25,11 +25,11 @@ use cairn_kv::{Timestamp, local_keys, mvcc};
 
 use super::admit::outcome_unknown;
 use super::latch::{HashedKey, LatchGuard};
-use super::lock::Patience;
+use super::lock::{Patience, TakenLock};
 use super::lock_table::Requester;
 use super::propose::no_timestamp;
 use super::refresh::{Refreshed, changed};
-use super::slot::KeyHash;
+use super::slot::{KeyHash, Stamp};
 use super::{Leaseholder, Own};
 use crate::gateway::buffer::Values;
 use crate::gateway::held_locks::{HeldLock, Seen};
@@ -86,7 +86,8 @@ impl Leaseholder {
     pub async fn commit(self: &Arc<Leaseholder>, request: CommitRequest<'_>) -> Result<Timestamp, TxnError> {
         let CommitRequest { who, identity, isolation, read_ts, mut writes, locks, reads, patience } = request;
         let lease = self.lease()?;
-        let latch = self.latch_for_write(who, None, &mut writes, patience).await?;
+        // The locks taken on the way go when this function ends, behind the latches.
+        let (latch, _taken) = self.latch_for_write(who, None, &mut writes, patience).await?;
         let own = Own { latch: Some(&latch), holder: None };
         let serializable = isolation == Isolation::Serializable;
         self.validate_writes(&writes, isolation, read_ts)?;
@@ -151,14 +152,16 @@ impl Leaseholder {
     }
 
     /// Latches the keys of `writes`. Keys that the transaction has not locked must not be locked by
-    /// others, nor carry their intents: those are waited for, without latches, and locked.
+    /// others, nor carry their intents: those are waited for, without latches, and locked for as long as
+    /// the write is under way.
     pub(super) async fn latch_for_write(
         self: &Arc<Leaseholder>,
         who: Requester,
         own: Option<&Arc<super::intent_holder::IntentHolder>>,
         writes: &mut [KeyWrite],
         patience: Patience<'_>,
-    ) -> Result<LatchGuard, TxnError> {
+    ) -> Result<(LatchGuard, Vec<TakenLock>), TxnError> {
+        let mut taken = Vec::new();
         let mut keys: Vec<HashedKey> = writes.iter().map(|write| (write.key.clone(), write.hash)).collect();
         loop {
             let latch = match self.latches.try_acquire(keys) {
@@ -181,11 +184,13 @@ impl Leaseholder {
                     break;
                 }
             }
-            let Some(index) = in_the_way else { return Ok(latch) };
+            let Some(index) = in_the_way else { return Ok((latch, taken)) };
             keys = latch.keys().to_vec();
             drop(latch);
             let write = &mut writes[index];
-            self.lock(who, own, &write.key, write.hash, LockStrength::Exclusive, patience).await?;
+            taken.extend(
+                self.lock(who, own, &write.key, write.hash, LockStrength::Exclusive, patience).await?,
+            );
             write.locked = true;
         }
     }
@@ -205,7 +210,7 @@ impl Leaseholder {
         for write in writes {
             let unchanged = match write.seen {
                 Some(seen) => {
-                    seen.stamp == self.slots.stamp(write.hash)
+                    self.is_unwritten(&write.key, write.hash, seen.stamp)
                         || !mvcc::changed_since(self.engine(), &write.key, seen.upto, &mut scratch)?
                 }
                 None if isolation == Isolation::RepeatableRead => {
@@ -218,6 +223,14 @@ impl Leaseholder {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing has taken effect on a latched key since `stamp` was taken; false where only the
+    /// engine knows.
+    fn is_unwritten(&self, key: &[u8], hash: KeyHash, stamp: Stamp) -> bool {
+        // Stamps tell of resolved intents when all of a transaction's are resolved, before it leaves:
+        // while one is in flight, the key may be resolved already.
+        !self.holders.may_hold(key) && stamp == self.slots.stamp(hash)
     }
 
     /// Validates latched keys that were read and are written without having been locked.
@@ -234,7 +247,7 @@ impl Leaseholder {
         for index in 0..reads.point_count() {
             let read = reads.point(index);
             if let Some(write) = find(writes, read.key)
-                && read.stamp != self.slots.stamp(write.hash)
+                && !self.is_unwritten(&write.key, write.hash, read.stamp)
                 && mvcc::changed_since(self.engine(), read.key, read_ts, &mut scratch)?
             {
                 return Err(concurrent_update(read.key));

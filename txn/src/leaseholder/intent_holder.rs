@@ -189,6 +189,11 @@ impl IntentHolders {
             .any(|holder| !own.is_some_and(|own| Arc::ptr_eq(own, holder)) && holder.may_overlap(start, end))
     }
 
+    /// Whether any transaction may have an intent on `key`.
+    pub fn may_hold(&self, key: &[u8]) -> bool {
+        !self.is_empty() && self.holders.read().iter().any(|holder| holder.may_hold(key))
+    }
+
     /// The transaction `txn_id`, if it has intents.
     pub fn find(&self, txn_id: &TxnId) -> Option<Arc<IntentHolder>> {
         self.holders.read().iter().find(|holder| holder.txn_id == *txn_id).map(Arc::clone)

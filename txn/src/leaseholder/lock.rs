@@ -9,7 +9,7 @@ use cairn_kv::mvcc;
 use super::Leaseholder;
 use super::admit::behind;
 use super::intent_holder::IntentHolder;
-use super::lock_table::{Attempt, Requester, Waiting};
+use super::lock_table::{Attempt, LockTable, Owner, Requester, Waiting};
 use super::slot::KeyHash;
 use crate::{CancelToken, LockStrength, TxnError};
 
@@ -22,13 +22,39 @@ pub struct Patience<'a> {
     pub timeout: Option<Duration>,
 }
 
+/// A lock just taken; given back when dropped, unless somebody takes charge of it.
+#[must_use]
+pub struct TakenLock {
+    table: Arc<LockTable>,
+    owner: Owner,
+    key: Bytes,
+    hash: KeyHash,
+    from_shared: bool,
+    kept: bool,
+}
+
+impl TakenLock {
+    /// The caller releases it.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for TakenLock {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.table.give_back(self.owner, &self.key, self.hash, self.from_shared);
+        }
+    }
+}
+
 /// Locks of one key looked at at once; others' shared locks may come before an intent.
 const LOCKS_OF_A_KEY: usize = 64;
 
 impl Leaseholder {
     /// Locks `key` for `who`, waiting for others. When it returns, no write of the key by another
     /// transaction is under way and there is no intent of another on it, and neither can come to be
-    /// while the lock is held. True if the lock was not held as strong before.
+    /// while the lock is held. `None`: it was held as strong before.
     pub async fn lock(
         &self,
         who: Requester,
@@ -37,21 +63,21 @@ impl Leaseholder {
         hash: KeyHash,
         strength: LockStrength,
         patience: Patience<'_>,
-    ) -> Result<bool, TxnError> {
-        let newly = match self.locks.lock(who, key, hash, strength) {
-            Attempt::AlreadyHeld => return Ok(false),
-            attempt => {
-                self.wait_for_lock(attempt, patience).await?;
-                true
-            }
+    ) -> Result<Option<TakenLock>, TxnError> {
+        let attempt = self.locks.lock(who, key, hash, strength);
+        let from_shared = match &attempt {
+            Attempt::AlreadyHeld => return Ok(None),
+            Attempt::Granted { from_shared } => *from_shared,
+            Attempt::Waiting(waiting) => waiting.is_from_shared(),
+            Attempt::Deadlock(_) => false,
         };
+        self.wait_for_lock(attempt, patience).await?;
+        let (table, owner) = (Arc::clone(&self.locks), who.owner);
+        let taken = TakenLock { table, owner, key: key.clone(), hash, from_shared, kept: false };
         // Writers of large transactions lay intents after asking this table under latches; so first the
         // latches, then the intents.
-        let settled = self.settle_lock(who, own, key, hash, strength, patience).await;
-        if settled.is_err() {
-            self.locks.release(who.owner, key, hash);
-        }
-        settled.map(|()| newly)
+        self.settle_lock(who, own, key, hash, strength, patience).await?;
+        Ok(Some(taken))
     }
 
     async fn settle_lock(
@@ -98,7 +124,7 @@ impl Leaseholder {
 
     async fn wait_for_lock(&self, attempt: Attempt, patience: Patience<'_>) -> Result<(), TxnError> {
         match attempt {
-            Attempt::Granted | Attempt::AlreadyHeld => Ok(()),
+            Attempt::Granted { .. } | Attempt::AlreadyHeld => Ok(()),
             Attempt::Deadlock(cycle) => Err(TxnError::Deadlock { cycle }),
             Attempt::Waiting(waiting) => self.wait_in_queue(waiting, patience).await,
         }

@@ -43,7 +43,10 @@ pub struct Requester {
 /// Answer to a request.
 pub enum Attempt {
     /// Held from now on.
-    Granted,
+    Granted {
+        /// It was held before, shared.
+        from_shared: bool,
+    },
     /// Held before, as strong or stronger.
     AlreadyHeld,
     /// In the queue.
@@ -123,7 +126,7 @@ impl LockTable {
             || (!upgrade && !entry.queue.is_empty());
         if !blocked {
             entry.grant(who, strength);
-            return Attempt::Granted;
+            return Attempt::Granted { from_shared: upgrade };
         }
         inner.enqueue(self, who, key, hash, strength, upgrade)
     }
@@ -170,6 +173,19 @@ impl LockTable {
     /// Lets go of one lock and wakes who may have it now. Not held: nothing happens.
     pub fn release(&self, owner: Owner, key: &[u8], hash: KeyHash) {
         self.inner.lock().release(owner, key, hash);
+    }
+
+    /// Takes back what a request was granted: the lock is as it was before.
+    pub fn give_back(&self, owner: Owner, key: &[u8], hash: KeyHash, from_shared: bool) {
+        let mut inner = self.inner.lock();
+        if !from_shared {
+            inner.release(owner, key, hash);
+        } else if let Some(entry) = inner.find_mut(key, hash)
+            && let Some(hold) = entry.holders.iter_mut().find(|hold| hold.who.owner == owner)
+        {
+            hold.strength = LockStrength::Shared;
+            inner.settle(key, hash);
+        }
     }
 
     /// Lets go of `keys` and of whatever `owner` was found to hold.
@@ -240,6 +256,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Whether the lock is held already, shared.
+    pub fn is_from_shared(&self) -> bool {
+        self.upgrade_from_shared
+    }
+
     /// Completes when the lock is held.
     pub async fn granted(&mut self) {
         (&mut self.receiver).await.expect("a queued request is granted or withdrawn by its waiter");

@@ -46,7 +46,7 @@ impl Leaseholder {
     pub async fn write_intents(self: &Arc<Leaseholder>, request: IntentRequest<'_>) -> Result<(), TxnError> {
         let IntentRequest { holder, identity, isolation, read_ts, mut writes, record, patience } = request;
         let lease = self.lease()?;
-        let latch = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
+        let (latch, _taken) = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
         self.validate_writes(&writes, isolation, read_ts)?;
         let write_ts = self.choose_timestamp(&latch, None).await?;
         assert!(holder.push(write_ts), "a transaction that writes has not settled its commit");
