@@ -51,6 +51,9 @@ impl Wake for Woken {
     }
 }
 
+/// Virtual time that no test needs.
+const LONGEST_RUN_NANOS: u64 = 600_000_000_000;
+
 /// The executor; also the clock.
 pub struct Executor {
     rng: Seeded,
@@ -78,7 +81,11 @@ impl Executor {
             *store.lock().unwrap() = Some(output);
         }));
         let mut tasks: Vec<Task> = Vec::new();
+        let begun = self.nanos.load(Ordering::SeqCst);
         loop {
+            // Background tasks sleep and wake for ever, whatever has become of the others.
+            let lasted = self.nanos.load(Ordering::SeqCst) - begun;
+            assert!(lasted < LONGEST_RUN_NANOS, "some task waits for what does not come");
             tasks.append(&mut self.spawned.lock().unwrap());
             if let Some(result) = result.lock().unwrap().take() {
                 // What is left runs in the next call.
