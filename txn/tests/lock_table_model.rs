@@ -132,19 +132,22 @@ impl Model {
         let entry = self.entries.get_mut(&key).expect("who holds it");
         let strength = entry.held_by(who).expect("who holds it");
         entry.holders.retain(|(holder, _)| *holder != who);
-        let newly = entry.held_by(by).is_none();
-        if newly {
-            entry.holders.push((by, LockStrength::Exclusive));
+        let held = entry.held_by(by);
+        if held != Some(LockStrength::Exclusive) {
+            entry.hold(by, LockStrength::Exclusive);
             if entry.queue.iter().any(|(other, _)| *other == by) {
                 entry.queue.retain(|(other, _)| *other != by);
                 self.asked.get_mut(&by).expect("it waits").granted = true;
-            } else {
+            } else if held.is_none() {
                 self.adopted.insert((by, key));
             }
         }
         let answer = self.enqueue(who, key, strength, true);
-        if newly && answer == Answer::Deadlock {
+        if answer == Answer::Deadlock && held.is_none() {
             self.release(by, key);
+        } else if answer == Answer::Deadlock && held == Some(LockStrength::Shared) {
+            self.entries.get_mut(&key).expect("it is held").hold(by, LockStrength::Shared);
+            self.settle(key);
         }
         answer
     }
@@ -261,7 +264,6 @@ impl Pair {
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
             Step::Lock(owner, key, strength) if !self.waiting.contains_key(&owner) => {
-                // The graph as it would be, to compare the told circle with.
                 let (name, hash) = named(key);
                 let attempt = self.table.lock(who(owner), &name, hash, strength);
                 let answer = self.model.lock(owner, key, strength);
@@ -314,9 +316,7 @@ impl Pair {
             Step::Yield(owner, key, by)
                 if owner != by
                     && !self.waiting.contains_key(&owner)
-                    && self.model.entries.get(&key).is_some_and(|entry| {
-                        entry.held_by(owner).is_some() && entry.held_by(by) != Some(LockStrength::Shared)
-                    }) =>
+                    && self.model.entries.get(&key).is_some_and(|entry| entry.held_by(owner).is_some()) =>
             {
                 let strength = self.model.entries[&key].held_by(owner).expect("just looked");
                 let (name, hash) = named(key);

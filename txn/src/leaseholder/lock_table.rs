@@ -144,22 +144,27 @@ impl LockTable {
         let mut inner = self.inner.lock();
         let entry = inner.entry(key, hash);
         entry.holders.retain(|hold| hold.who.owner != who.owner);
-        let adopted = !entry.holders.iter().any(|hold| hold.who.owner == by.owner);
-        if adopted {
-            entry.holders.push(Hold { who: by, strength: LockStrength::Exclusive });
+        let before = entry.holders.iter().find(|hold| hold.who.owner == by.owner).map(|hold| hold.strength);
+        if before != Some(LockStrength::Exclusive) {
+            // Also where it wrote what it had locked shared: the intent excludes others.
+            entry.grant(by, LockStrength::Exclusive);
             // It may have asked in the meantime.
             if let Some(position) = entry.queue.iter().position(|request| request.who.owner == by.owner) {
                 let request = entry.queue.remove(position).expect("just found");
                 inner.waiting.remove(&by.owner);
                 let _ = request.granted.send(());
-            } else {
+            } else if before.is_none() {
                 inner.adopted.entry(by.owner).or_default().push((key.clone(), hash));
             }
         }
         let attempt = inner.enqueue(self, who, key, hash, strength, true);
-        if adopted && matches!(attempt, Attempt::Deadlock(_)) {
+        if matches!(attempt, Attempt::Deadlock(_)) {
             // `who` gives up; whoever is next finds the intent for itself.
-            inner.release(by.owner, key, hash);
+            match before {
+                None => inner.release(by.owner, key, hash),
+                Some(LockStrength::Shared) => inner.back_to_shared(by.owner, key, hash),
+                Some(LockStrength::Exclusive) => {}
+            }
         }
         attempt
     }
@@ -178,13 +183,10 @@ impl LockTable {
     /// Takes back what a request was granted: the lock is as it was before.
     pub fn give_back(&self, owner: Owner, key: &[u8], hash: KeyHash, from_shared: bool) {
         let mut inner = self.inner.lock();
-        if !from_shared {
+        if from_shared {
+            inner.back_to_shared(owner, key, hash);
+        } else {
             inner.release(owner, key, hash);
-        } else if let Some(entry) = inner.find_mut(key, hash)
-            && let Some(hold) = entry.holders.iter_mut().find(|hold| hold.who.owner == owner)
-        {
-            hold.strength = LockStrength::Shared;
-            inner.settle(key, hash);
         }
     }
 
@@ -390,6 +392,15 @@ impl Inner {
         let before = entry.holders.len();
         entry.holders.retain(|hold| hold.who.owner != owner);
         if entry.holders.len() != before {
+            self.settle(key, hash);
+        }
+    }
+
+    fn back_to_shared(&mut self, owner: Owner, key: &[u8], hash: KeyHash) {
+        if let Some(entry) = self.find_mut(key, hash)
+            && let Some(hold) = entry.holders.iter_mut().find(|hold| hold.who.owner == owner)
+        {
+            hold.strength = LockStrength::Shared;
             self.settle(key, hash);
         }
     }
