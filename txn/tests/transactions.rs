@@ -446,3 +446,29 @@ fn a_locking_read_knows_of_a_deletion_whose_tombstone_is_collected() {
         assert!(matches!(txn.get_for_update(b"a").await, Err(TxnError::Retry { .. })), "it has read it");
     });
 }
+
+#[test]
+fn a_locking_read_whose_intent_is_rolled_back_still_counts_as_read() {
+    let world = World::new(12);
+    let db = world.open(DbConfig { max_buffer_bytes: 1, ..DbConfig::default() });
+    world.executor.run(async move {
+        set(&db, &[("a", "0"), ("b", "0")]).await;
+        let mut writer = begin(&db);
+        writer.read_ts().await.expect("a snapshot");
+        let mut reader = begin(&db);
+        reader.begin_statement().await.expect("begin");
+        let savepoint = reader.savepoint();
+        assert_eq!(reader.get_for_update(b"a").await.expect("free").as_deref(), Some(&b"0"[..]));
+        put(&mut reader, "a", "1").await;
+        // Flushes a, whose lock in memory goes.
+        put(&mut reader, "c", "1").await;
+        reader.rollback_to(savepoint);
+        put(&mut reader, "b", "1").await;
+        reader.commit().await.expect("commit");
+        // Each has read what the other writes.
+        assert!(writer.get_for_update(b"a").await.expect("free").is_some());
+        put(&mut writer, "a", "2").await;
+        assert_eq!(get(&mut writer, "b").await.as_deref(), Some("0"), "its snapshot is older");
+        assert!(matches!(writer.commit().await, Err(TxnError::Retry { .. })));
+    });
+}

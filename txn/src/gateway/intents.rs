@@ -310,6 +310,11 @@ impl Txn {
             leaseholder.refresh(&mut self.earlier_reads, span, own, patience.cancel, |_| false).await?;
         }
         let intents = self.intents.take().expect("it has intents");
+        if !intents.ignored.is_empty() && !intents.high.is_empty() {
+            // Of what was read under a lock, written and rolled back the read is left. The intent has kept
+            // it true so far; from here on the timestamp cache does.
+            leaseholder.record_span(&intents.low, &behind(&intents.high), commit_ts);
+        }
         let (sender, outcome) = oneshot::channel();
         let task = decide(leaseholder, intents, commit_ts, sender);
         self.leaseholder().store.env().runtime.spawn("commit of a large transaction", Box::pin(task));
