@@ -18,7 +18,7 @@ use crate::command::{
     LOCAL_FORMAT, RangeDescriptor, RangeState, ReplicaDescriptor, ReplicaRole, decode_descriptor,
     decode_identity, decode_range_state, encode_identity,
 };
-use crate::driver::Core;
+use crate::driver::{Core, Work};
 use crate::entries::RangeLog;
 use crate::flush::flush_engine;
 use crate::log::{Log, Recovered};
@@ -26,10 +26,14 @@ use crate::record::RecordWriter;
 use crate::replica::Replica;
 use crate::segment::Identity;
 use crate::store::{FIRST_RANGE, Inner, StoreConfig, StoreError};
+use crate::waiter::Reply;
 
 /// Number of a cluster's first store, and of a range's first replica.
 const FIRST_STORE: u64 = 1;
 const FIRST_REPLICA: u64 = 1;
+
+/// Records after which a store gives up whose disk is too slow for its clock.
+const BOUND_ATTEMPTS: u32 = 20;
 
 pub(crate) async fn open(
     env: Env,
@@ -87,13 +91,26 @@ pub(crate) async fn open(
         replica.campaign()?;
     }
     core.process(&inner, &mut Vec::new()).await?;
-    let start = inner.hlc.try_now().ok_or_else(|| Error::Io("the first record raised no bound".into()))?;
+    let start = first_timestamp(&mut core, &inner).await?;
     for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
         replica.propose_lease(start)?;
     }
     core.process(&inner, &mut Vec::new()).await?;
     inner.start(core);
     Ok(inner)
+}
+
+/// The first record raises the clock's durable bound; where it took longer to sync than the bound
+/// leads, the next one does.
+async fn first_timestamp(core: &mut Core, inner: &Inner) -> Result<Timestamp> {
+    for _ in 0..BOUND_ATTEMPTS {
+        if let Some(now) = inner.hlc.try_now() {
+            return Ok(now);
+        }
+        core.process(inner, &mut vec![Work::RaiseBound { reply: Reply::new(Arc::default()) }]).await?;
+    }
+    let lead_ms = inner.config.hlc_lead_micros / 1000;
+    Err(Error::Io(format!("each of {BOUND_ATTEMPTS} syncs of the log took longer than {lead_ms} ms")))
 }
 
 /// What the engine says about this store.

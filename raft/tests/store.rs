@@ -256,6 +256,19 @@ fn timestamps_never_go_back_over_restarts() {
     assert!(goes_back(Faults { hlc_back_after_restart: true, ..Faults::default() }));
 }
 
+/// A disk may be slow just when a node starts: that is no reason not to.
+#[test]
+fn a_first_sync_that_outlasts_the_clocks_bound_is_repeated() {
+    for seed in 0..20 {
+        let machine = Machine::new(seed);
+        machine.env.disk.set_sync_nanos(1_000_000, 7_000_000);
+        let config = StoreConfig { hlc_lead_micros: 5_000, ..small() };
+        machine.env.block_on(async {
+            machine.open_with(config).await.expect("opens");
+        });
+    }
+}
+
 #[test]
 fn reading_the_clock_costs_few_syncs_and_an_idle_store_none() {
     let machine = Machine::new(6);
