@@ -5,8 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cairn_kv::Timestamp;
+use cairn_kv::engine::{Cf, Engine};
 use cairn_kv::sim::{self, Stopped};
+use cairn_kv::{Timestamp, mvcc};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ProposeError, StoreConfig, StoreError};
 use futures_util::future::join_all;
@@ -366,6 +367,37 @@ fn truncation_before_the_flush_is_noticed() {
     machine.env.crash();
     let refusal = machine.env.block_on(machine.open_with(small())).err().expect("must not open");
     assert!(refusal.to_string().contains("older than the log"), "{refusal}");
+}
+
+#[test]
+fn a_filter_that_runs_ahead_of_the_threshold_is_noticed() {
+    /// What a read in the past finds after a compaction, a crash and a restart.
+    fn past(faults: Faults) -> Option<String> {
+        let machine = Machine::new(7);
+        let before = machine.env.block_on(async {
+            let store = machine.open_with(StoreConfig { faults, ..small() }).await.expect("the store opens");
+            put(&store, "k", "old").await.expect("applied");
+            let before = store.now().await.expect("a timestamp");
+            put(&store, "k", "new").await.expect("applied");
+            store.flush().await.expect("flushes");
+            for cf in [Cf::Data, Cf::History] {
+                machine.engine.compact(cf, b"", b"").expect("compacts");
+            }
+            before
+        });
+        machine.env.crash();
+        machine.env.block_on(async {
+            let store = machine.open().await;
+            assert_eq!(get(&store, "k").as_deref(), Some("new"));
+            // No threshold was ever raised: all of the past can be read.
+            assert_eq!(store.thresholds().gc, Timestamp::ZERO);
+            let mut out = Vec::new();
+            let found = mvcc::get(&**store.engine(), b"k", before, &mut out).expect("reads");
+            found.exists.then(|| String::from_utf8(out).expect("text"))
+        })
+    }
+    assert_eq!(past(Faults::default()).as_deref(), Some("old"));
+    assert_eq!(past(Faults { filter_ahead_of_threshold: true, ..Faults::default() }), None, "it is lost");
 }
 
 #[test]
