@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_kv::engine::Cf;
+use cairn_kv::mvcc;
 use cairn_txn::{Db, DbConfig, Isolation, LockStrength, Scan, Txn, TxnError, TxnOptions};
 use support::World;
 
@@ -470,5 +472,111 @@ fn a_locking_read_whose_intent_is_rolled_back_still_counts_as_read() {
         put(&mut writer, "a", "2").await;
         assert_eq!(get(&mut writer, "b").await.as_deref(), Some("0"), "its snapshot is older");
         assert!(matches!(writer.commit().await, Err(TxnError::Retry { .. })));
+    });
+}
+
+#[test]
+fn a_blind_write_that_waited_keeps_no_lock() {
+    for config in [DbConfig::default(), DbConfig { max_buffer_bytes: 1, ..DbConfig::default() }] {
+        let world = World::new(13);
+        let db = world.open(config);
+        let executor = Arc::clone(&world.executor);
+        world.executor.run(async move {
+            let mut first = db.begin(options(Isolation::Serializable, 1));
+            first.get_for_update(b"a").await.expect("free");
+            let (sender, done) = tokio::sync::oneshot::channel();
+            let other = Arc::clone(&db);
+            let task = async move {
+                let mut second = other.begin(options(Isolation::Serializable, 2));
+                put(&mut second, "a", "2").await;
+                put(&mut second, "b", "2").await;
+                second.commit().await.expect("granted in the end");
+                sender.send(()).expect("awaited");
+            };
+            use cairn_kv::seam::Runtime;
+            let runtime = support::Tasks(executor);
+            runtime.spawn("second", Box::pin(task));
+            while !db.describe_locks().contains("<- 2=X") {
+                runtime.yield_now().await;
+            }
+            first.rollback().await;
+            done.await.expect("the second ends");
+            assert_eq!(db.describe_locks(), "");
+        });
+    }
+}
+
+/// Whoever runs a statement may vanish at any of its awaits: what it had begun is taken back, or
+/// carried on behind its back, and others go on.
+#[test]
+fn a_flush_may_be_dropped_at_any_await() {
+    for polls in 0..12 {
+        let world = World::new(14);
+        let db = world.open(DbConfig { max_buffer_bytes: 1, ..DbConfig::default() });
+        let executor = Arc::clone(&world.executor);
+        world.executor.run(async move {
+            use cairn_kv::seam::Runtime;
+            let runtime = support::Tasks(executor);
+            let mut txn = begin(&db);
+            txn.get_for_update(b"a").await.expect("free");
+            put(&mut txn, "a", "1").await;
+            {
+                let mut flush = Box::pin(txn.put(bytes("b"), bytes("1")));
+                for _ in 0..polls {
+                    let done = std::future::poll_fn(|context| {
+                        std::task::Poll::Ready(flush.as_mut().poll(context).is_ready())
+                    });
+                    if done.await {
+                        break;
+                    }
+                    runtime.yield_now().await;
+                }
+            }
+            drop(txn);
+            let mut other = begin(&db);
+            assert_eq!(other.get_for_update(b"a").await.expect("free in the end"), None, "{polls} polls");
+            other.rollback().await;
+            runtime.sleep(Duration::from_millis(10)).await;
+            assert_eq!(db.describe_locks(), "", "{polls} polls");
+        });
+        let mut iter = world.engine.iter(Cf::Lock, b"", b"").expect("an iterator");
+        iter.seek_to_first();
+        assert!(!iter.valid(), "{polls} polls: an intent is left");
+    }
+}
+
+#[test]
+fn a_commit_knows_of_what_a_large_one_has_resolved_so_far() {
+    let world = World::new(15);
+    let db = world.open(DbConfig::default());
+    let (executor, engine) = (Arc::clone(&world.executor), Arc::clone(&world.engine));
+    world.executor.run(async move {
+        use cairn_kv::seam::Runtime;
+        let runtime = support::Tasks(executor);
+        let large = Arc::clone(&db);
+        let (sender, mut done) = tokio::sync::oneshot::channel();
+        let task = async move {
+            let value = "v".repeat(140 << 10);
+            let mut txn = begin(&large);
+            for number in 0..70 {
+                put(&mut txn, &format!("k{number:03}"), &value).await;
+            }
+            txn.commit().await.expect("commit");
+            sender.send(()).expect("awaited");
+        };
+        runtime.spawn("large", Box::pin(task));
+        // Read when the intent is there (laying it changes the stamp), written when it is resolved.
+        while mvcc::locks(&*engine, b"k000", b"k001", 1).expect("reads").is_empty() {
+            runtime.yield_now().await;
+        }
+        let mut txn = begin(&db);
+        assert_eq!(get(&mut txn, "k000").await, None);
+        while mvcc::newest(&*engine, b"k000").expect("reads").0.is_zero() {
+            runtime.yield_now().await;
+        }
+        assert!(done.try_recv().is_err(), "its last keys are not resolved yet");
+        put(&mut txn, "k000", "lost").await;
+        assert!(matches!(txn.commit().await, Err(TxnError::Retry { .. })));
+        done.await.expect("the large one ends");
     });
 }
