@@ -67,6 +67,20 @@ pub struct ResolveSpan {
     pub ignored_seqs: Vec<u32>,
 }
 
+/// Removes everything in a span of user keys: every version of every key, without tombstones or
+/// history. Whoever proposes it knows that no read can want any of it, at whatever timestamp (the
+/// span belonged to an object whose removal lies below the threshold of garbage collection), that
+/// the span has no intents, and that nothing will be written there again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClearSpan {
+    /// First user key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub start: Bytes,
+    /// First user key that stays; never empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub end: Bytes,
+}
+
 /// Replicated thresholds (R3); zero leaves one as it is; they only rise.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ThresholdUpdate {
@@ -102,6 +116,9 @@ pub struct Effects {
     /// Threshold changes.
     #[prost(message, optional, tag = "6")]
     pub thresholds: Option<ThresholdUpdate>,
+    /// Spans to clear.
+    #[prost(message, repeated, tag = "7")]
+    pub clears: Vec<ClearSpan>,
 }
 
 /// The replicated thresholds in force.
@@ -156,6 +173,8 @@ pub struct Applier<'a> {
     batch: WriteBatch,
     /// What the batch does to `data`: the stored form of a key's newest version.
     data: HashMap<Bytes, Bytes>,
+    /// Spans that the batch clears; what it writes there later is in `data`.
+    cleared: Vec<ClearSpan>,
     /// What the batch does to `lock`, in key order.
     locks: BTreeMap<Bytes, Option<Bytes>>,
     thresholds: Option<Thresholds>,
@@ -173,6 +192,7 @@ impl<'a> Applier<'a> {
             engine,
             batch,
             data: HashMap::new(),
+            cleared: Vec::new(),
             locks: BTreeMap::new(),
             thresholds: None,
             scratch: Vec::new(),
@@ -212,6 +232,21 @@ impl<'a> Applier<'a> {
         if let Some(update) = &effects.thresholds {
             self.raise_thresholds(update)?;
         }
+        for span in &effects.clears {
+            self.clear(span)?;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, span: &ClearSpan) -> Result<()> {
+        if span.end.is_empty() {
+            return Err(Error::Corruption("effects: a span to clear has an end".into()));
+        }
+        for cf in [Cf::Data, Cf::History] {
+            self.batch.delete_range(cf, span.start.clone(), span.end.clone());
+        }
+        self.data.retain(|key, _| !in_span(key, &span.start, &span.end));
+        self.cleared.push(span.clone());
         Ok(())
     }
 
@@ -225,6 +260,7 @@ impl<'a> Applier<'a> {
                 old.extend_from_slice(stored);
                 true
             }
+            None if self.cleared.iter().any(|span| in_span(key, &span.start, &span.end)) => false,
             None if fresh => {
                 debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
                 false

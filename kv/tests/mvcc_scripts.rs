@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use cairn_kv::effects::{
-    self, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, ThresholdUpdate, VersionWrite,
+    self, ClearSpan, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, ThresholdUpdate, VersionWrite,
 };
 use cairn_kv::engine::{Cf, Engine, MemEngine, WriteBatch};
 use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Scanner, Strength};
@@ -154,6 +154,12 @@ impl Runner for Script {
                 let upto = Timestamp(args.next_pos().ok_or("timestamp")?.parse()?);
                 let changed = mvcc::changed_in(&self.engine, b"", b"", after, upto)?;
                 writeln!(out, "{}", changed.map_or("nothing".into(), |key| escape(&key)))?;
+            }
+            // clear START END
+            "clear" => {
+                let start = bytes(args.next_pos().ok_or("start")?);
+                let end = bytes(args.next_pos().ok_or("end")?);
+                out = self.apply(Effects { clears: vec![ClearSpan { start, end }], ..Effects::default() })?;
             }
             // vacuum gc=TS tombstone=TS
             "vacuum" => {

@@ -89,6 +89,18 @@ impl Db {
         crate::garbage::collect(&self.leaseholder, start, end).await
     }
 
+    /// Removes everything in `[start, end)`, in all its versions, at once and for good. The span
+    /// belonged to something that a transaction gave up at or below [`Db::gc_threshold`], so no read
+    /// can want it, and nothing will be written there again.
+    pub async fn clear_span(&self, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
+        crate::garbage::clear(&self.leaseholder, start, end).await
+    }
+
+    /// Reads below it fail; zero while nothing was collected.
+    pub fn gc_threshold(&self) -> Timestamp {
+        self.leaseholder.store.thresholds().gc
+    }
+
     /// Holders and queues of the lock table, a line per key: for tests and debugging.
     pub fn describe_locks(&self) -> String {
         self.leaseholder.locks.describe()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
-use cairn_kv::effects::{EFFECTS_FORMAT, Effects, ThresholdUpdate, Thresholds};
+use cairn_kv::effects::{ClearSpan, EFFECTS_FORMAT, Effects, ThresholdUpdate, Thresholds};
 use cairn_kv::engine::Cf;
 use parking_lot::Mutex;
 
@@ -84,6 +84,29 @@ pub async fn collect(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -
     let now = store.now().await.map_err(no_timestamp)?;
     // Commit markers keep their lag: resends do not know of VACUUM.
     raise(leaseholder, Thresholds { gc: now, tombstone: now, marker: Timestamp::ZERO }).await?;
+    compact(leaseholder, start, end).await
+}
+
+/// Removes everything in `[start, end)` for good: see [`ClearSpan`]. The caller knows that the span
+/// was given up at or below the threshold of garbage collection.
+pub async fn clear(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
+    // Commits that are still moving what they wrote there to where it will be cleared end first.
+    let now = leaseholder.store.now().await.map_err(no_timestamp)?;
+    let never = CancelToken::default();
+    while let Err(obstacle) = leaseholder.admit_span(start, end, now, Own::default()) {
+        leaseholder.wait_for(obstacle, now, &never).await?;
+    }
+    let span = ClearSpan { start: Bytes::copy_from_slice(start), end: Bytes::copy_from_slice(end) };
+    let effects = Effects { format: EFFECTS_FORMAT, clears: vec![span], ..Effects::default() };
+    let lease = leaseholder.lease()?;
+    leaseholder.propose(lease, effects, None).await?;
+    leaseholder.slots.wrote_span();
+    compact(leaseholder, start, end).await
+}
+
+/// Flushes, then compacts `[start, end)`: what is gone leaves the disk.
+async fn compact(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
+    let store = &leaseholder.store;
     // Filters may act only on what is flushed.
     store.flush().await.map_err(|error| TxnError::Unavailable(error.to_string()))?;
     let failure = Arc::new(Mutex::new(None));

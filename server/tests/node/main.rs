@@ -399,3 +399,31 @@ fn health_and_metrics_are_served() {
     assert!(get("/metrics").contains("\ncairn_sessions 0\n"));
     node.stop();
 }
+
+#[test]
+fn a_truncated_table_is_readable_in_the_past_and_a_dropped_one_leaves_the_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let before = psql(
+        &node,
+        &[
+            "CREATE TABLE gone (a int PRIMARY KEY, b text)",
+            "CREATE INDEX ON gone (b)",
+            "INSERT INTO gone SELECT g, 'dropped-' || g FROM generate_series(1, 3000) g",
+            "CREATE TABLE kept (a int PRIMARY KEY, b text)",
+            "INSERT INTO kept VALUES (1, 'kept')",
+            "SELECT now()",
+        ],
+    );
+    let now = before.lines().find(|line| line.starts_with(" 20")).unwrap().trim().to_owned();
+    psql(&node, &["DROP TABLE gone", "TRUNCATE kept", "INSERT INTO kept VALUES (2, 'kept')"]);
+    let past = psql(&node, &[&format!("SELECT * FROM kept AS OF SYSTEM TIME '{now}'")]);
+    assert!(past.contains("1 | kept"), "{past}");
+    psql(&node, &["VACUUM"]);
+    assert!(psql(&node, &["SELECT * FROM kept"]).contains("2 | kept"));
+    node.stop();
+    let mut keys = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    let keys = output_of(keys.args(["debug", "keys"]).arg(root.path()));
+    assert!(keys.contains("kept"), "{keys}");
+    assert!(!keys.contains("dropped-"), "the dropped table's rows are still in the store");
+}

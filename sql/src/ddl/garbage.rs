@@ -1,27 +1,39 @@
 //! Removal of what dropped and truncated indexes leave behind.
 //!
-//! The transaction that drops an index lists its id in a table of the catalog; a task of the node
-//! deletes its entries in small transactions, then the listing. Deletion is ordinary, so reads in
-//! the past still find the rows until garbage collection takes them.
+//! The transaction that drops an index lists its id in a table of the catalog. Reads in the past may
+//! want its entries until the threshold of garbage collection has passed that transaction: whatever
+//! is listed in the catalog *as of the threshold* is wanted by nobody any more. A task of the node
+//! then clears the index's span, all versions at once, and takes the id off the list.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_txn::{Scan, Txn, TxnOptions};
+use cairn_kv::Timestamp;
+use cairn_txn::{Txn, TxnOptions};
 
-use crate::Result;
 use crate::catalog::Oid;
 use crate::catalog::store::{scan_all, system_key};
 use crate::session::SqlNode;
 use crate::storage::{ids, key};
+use crate::{Result, SqlState};
 
-/// Entries deleted in one transaction.
-const CHUNK: usize = 2000;
+/// How often the list is looked at while something is on it.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Why an index is listed. An id that is listed for its building, taken off, and listed again when it
+/// is dropped must not be taken for garbage since the building.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Dropped or truncated.
+    Dropped = 1,
+    /// Being built: garbage unless the building succeeds.
+    Building = 2,
+}
 
 /// Lists an index as garbage, as part of a transaction.
-pub async fn list(txn: &mut Txn, index: Oid) -> Result<()> {
-    txn.put(system_key(ids::GARBAGE, index as u64), Bytes::from_static(&[1])).await?;
+pub async fn list(txn: &mut Txn, index: Oid, reason: Reason) -> Result<()> {
+    txn.put(system_key(ids::GARBAGE, index as u64), Bytes::copy_from_slice(&[reason as u8])).await?;
     Ok(())
 }
 
@@ -31,64 +43,75 @@ pub async fn unlist(txn: &mut Txn, index: Oid) -> Result<()> {
     Ok(())
 }
 
-/// The node's task: collects whenever it is woken, as long as the node lives.
+/// The node's task, as long as the node lives: collects when it is woken, and from time to time
+/// while something is listed.
 pub async fn collect_for_ever(node: Weak<SqlNode>, woken: Arc<tokio::sync::Notify>) {
     loop {
         woken.notified().await;
-        let Some(strong) = node.upgrade() else { return };
-        let runtime = strong.db().store().env().runtime.clone();
-        drop(strong);
-        // Let the statement that dropped something finish first.
-        runtime.sleep(Duration::from_millis(100)).await;
-        let Some(strong) = node.upgrade() else { return };
-        if let Err(error) = collect(&strong).await {
-            tracing::warn!(%error, "removal of dropped indexes failed; it is tried again");
-            drop(strong);
-            runtime.sleep(Duration::from_secs(1)).await;
-            if let Some(strong) = node.upgrade() {
-                strong.wake_collector();
+        loop {
+            let Some(strong) = node.upgrade() else { return };
+            let runtime = strong.db().store().env().runtime.clone();
+            match collect(&strong).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "removal of dropped indexes failed; it is tried again");
+                }
             }
+            drop(strong);
+            runtime.sleep(LOOK_EVERY).await;
         }
     }
 }
 
-/// Removes everything listed now.
-pub async fn collect(node: &Arc<SqlNode>) -> Result<()> {
-    let mut txn = node.db().begin(TxnOptions { read_only: true, ..TxnOptions::default() });
-    txn.begin_statement().await?;
-    let listed = scan_all(&mut txn, ids::GARBAGE).await?;
-    txn.rollback().await;
-    for (index, _) in listed {
-        let index = index as Oid;
-        while !node.is_building(index) && !remove_chunk(node, index).await? {
-            node.db().store().env().runtime.yield_now().await;
-        }
+/// Removes what is listed and wanted by nobody; returns how much remains listed.
+pub async fn collect(node: &Arc<SqlNode>) -> Result<usize> {
+    let listed = listed_at(node, None).await?;
+    let threshold = node.db().gc_threshold();
+    if listed.is_empty() || threshold.is_zero() {
+        return Ok(listed.len());
     }
+    let unwanted = match listed_at(node, Some(threshold)).await {
+        Ok(unwanted) => unwanted,
+        // The threshold rose meanwhile: the next look will do.
+        Err(error) if error.state() == SqlState::SNAPSHOT_TOO_OLD => return Ok(listed.len()),
+        Err(error) => return Err(error),
+    };
+    let mut remaining = 0;
+    for listing in listed {
+        let index = listing.0 as Oid;
+        if !unwanted.contains(&listing) || node.is_building(index) {
+            remaining += 1;
+            continue;
+        }
+        remove(node, index, &listing.1).await?;
+    }
+    Ok(remaining)
+}
+
+/// Clears an index and takes it off the list, if it is still listed for the same reason.
+///
+/// It may have been listed while it was built, and have been finished since the list was read. It is
+/// not being built when this begins, so a transaction that finished it has committed, and the
+/// listing, locked here, says whether one did.
+async fn remove(node: &Arc<SqlNode>, index: Oid, reason: &Bytes) -> Result<()> {
+    let mut txn = node.db().begin(TxnOptions::default());
+    txn.begin_statement().await?;
+    if txn.get_for_update(&system_key(ids::GARBAGE, index as u64)).await?.as_ref() != Some(reason) {
+        txn.rollback().await;
+        return Ok(());
+    }
+    node.db().clear_span(&key::index_prefix(index), &key::index_end(index)).await?;
+    unlist(&mut txn, index).await?;
+    txn.commit().await?;
     Ok(())
 }
 
-/// Deletes some entries; true when none was left and the listing is gone.
-async fn remove_chunk(node: &Arc<SqlNode>, index: Oid) -> Result<bool> {
-    let mut txn = node.db().begin(TxnOptions::default());
+/// The list now or as it was.
+async fn listed_at(node: &Arc<SqlNode>, as_of: Option<Timestamp>) -> Result<Vec<(u64, Bytes)>> {
+    let mut txn = node.db().begin(TxnOptions { read_only: true, as_of, ..TxnOptions::default() });
     txn.begin_statement().await?;
-    let scan = Scan {
-        start: Bytes::copy_from_slice(&key::index_prefix(index)),
-        end: Bytes::copy_from_slice(&key::index_end(index)),
-        reverse: false,
-    };
-    let mut keys = Vec::new();
-    txn.scan(&scan, &mut |key, _| {
-        keys.push(Bytes::copy_from_slice(key));
-        keys.len() < CHUNK
-    })
-    .await?;
-    let done = keys.is_empty();
-    for key in keys {
-        txn.delete(key).await?;
-    }
-    if done {
-        unlist(&mut txn, index).await?;
-    }
-    txn.commit().await?;
-    Ok(done)
+    let listed = scan_all(&mut txn, ids::GARBAGE).await;
+    txn.rollback().await;
+    listed
 }

@@ -99,7 +99,7 @@ impl Ddl<'_> {
             self.changes.building.push(id);
             let mut listing = self.node.db().begin(TxnOptions::default());
             listing.begin_statement().await?;
-            garbage::list(&mut listing, id).await?;
+            garbage::list(&mut listing, id, garbage::Reason::Building).await?;
             listing.commit().await?;
             garbage::unlist(self.txn, id).await?;
         }

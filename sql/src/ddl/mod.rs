@@ -118,7 +118,7 @@ impl Ddl<'_> {
 
     async fn drop_index_data(&mut self, index: Oid) -> Result<()> {
         self.changes.garbage = true;
-        garbage::list(self.txn, index).await
+        garbage::list(self.txn, index, garbage::Reason::Dropped).await
     }
 
     /// Locks an object exclusively and returns its newest descriptor; `None`: it was dropped while

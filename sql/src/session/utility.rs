@@ -578,6 +578,7 @@ impl Session {
                 }
             }
         }
+        crate::ddl::garbage::collect(&self.node).await?;
         if analyze {
             self.analyze(names).await?;
         }
