@@ -18,7 +18,7 @@ STORE ?= cairn-data
 SEED ?= 1000
 SEEDS ?= 10000
 
-.PHONY: setup build run test simulation jepsen check fmt clippy
+.PHONY: setup build run test simulation jepsen bench bench-smoke check fmt clippy
 
 setup: ## installs what is missing
 	@.ci/setup
@@ -35,7 +35,7 @@ fmt:
 clippy: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup simulation ## the whole suite
+test: setup simulation bench-smoke ## the whole suite
 	cargo test --doc --workspace
 	cargo nextest run --workspace
 
@@ -47,6 +47,13 @@ simulation: setup ## 500 seeds, each with at least 1,000 commits and 3 crashes; 
 jepsen: setup ## a long simulation: SEED=first SEEDS=number
 	cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed $(SEED) --seeds $(SEEDS) --twice $(SEEDS) --quiet
+
+bench: build ## Cairn beside PostgreSQL 15: docs/bench; options in BENCH, see server/bench/bench.py --help
+	python3 server/bench/bench.py --cairn $(CARGO_TARGET_DIR)/release/cairn $(BENCH)
+
+# After the simulation: that has built the binary.
+bench-smoke: simulation
+	python3 server/bench/bench.py --cairn $(CARGO_TARGET_DIR)/release/cairn --smoke
 
 check: fmt clippy test
 

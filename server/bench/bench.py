@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Cairn beside PostgreSQL 15 on the same disk, over TCP, in the same run: what `make bench` runs.
+
+Every figure is a ratio: the machine is noisy, so runs of the two alternate and the median of each is
+compared. Cairn runs its default isolation, SERIALIZABLE; PostgreSQL its own, READ COMMITTED.
+PostgreSQL has fsync on, shared_buffers of a quarter of the memory (Cairn's cache is as large) and
+max_wal_size 4 GB. A failed transaction, or balances that do not agree, fail the benchmark.
+
+Writes DIR/results.json and DIR/results.md. With --smoke it is a short test that all of this runs.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SCRIPTS = {"select-only": "-S", "simple-update": "-N", "tpcb-like": "-b tpcb-like"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cairn", required=True, help="the binary, a release build")
+    parser.add_argument("--out", default="docs/bench", help="where the results go")
+    parser.add_argument("--dir", help="where the two databases live meanwhile (default: a temporary directory)")
+    parser.add_argument("--seconds", type=int, default=20, help="of one run of pgbench")
+    parser.add_argument("--runs", type=int, default=3, help="of each, interleaved; the median counts")
+    parser.add_argument("--scales", default="1,50")
+    parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--modes", default="simple,prepared")
+    parser.add_argument("--scripts", default=",".join(SCRIPTS))
+    parser.add_argument("--copy-rows", type=int, default=1_000_000)
+    parser.add_argument("--count-rows", type=int, default=5_000_000)
+    parser.add_argument("--smoke", action="store_true", help="seconds only, and nothing is written to --out")
+    args = parser.parse_args()
+    if args.smoke:
+        args.seconds, args.runs, args.scales, args.clients, args.modes = 1, 1, "1", "2", "prepared"
+        args.copy_rows, args.count_rows = 20_000, 100_000
+    with tempfile.TemporaryDirectory(prefix="cairn-bench-", dir=args.dir) as root:
+        os.chmod(root, 0o755)
+        peers = [Postgres(root), Cairn(root, args.cairn)]
+        try:
+            for peer in peers:
+                peer.start()
+            results = measure(args, peers, pathlib.Path(root))
+        finally:
+            for peer in peers:
+                peer.stop()
+    text = report(args, results)
+    print(text)
+    if not args.smoke:
+        out = pathlib.Path(args.out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (out / "results.md").write_text(text)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def quarter_of_memory_mib():
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 >> 20
+
+
+class Peer:
+    """A server that psql and pgbench connect to."""
+
+    def connection(self, database="postgres"):
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
+
+    def psql(self, *commands):
+        args = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *self.connection()]
+        for command in commands:
+            args += ["-c", command]
+        done = subprocess.run(args, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{self.name}: {commands}: {done.stderr}")
+        return done.stdout
+
+    def timed(self, command):
+        """Seconds that psql reports for a command."""
+        out = self.psql("\\timing on", command)
+        milliseconds = re.search(r"Time: ([\d.]+) ms", out)
+        if not milliseconds:
+            sys.exit(f"{self.name}: no time in {out!r}")
+        return float(milliseconds[1]) / 1000
+
+    def wait_until_ready(self):
+        for _ in range(2000):
+            probe = subprocess.run(["psql", "-X", *self.connection(), "-A", "-t", "-c", "SELECT 1"], capture_output=True)
+            if probe.stdout.strip() == b"1":
+                return
+            time.sleep(0.02)
+        sys.exit(f"{self.name} does not answer")
+
+
+class Postgres(Peer):
+    name = "postgres"
+
+    def __init__(self, root):
+        self.data = pathlib.Path(root) / "postgres"
+        self.bin = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
+        self.port = free_port()
+
+    def as_postgres(self, command):
+        """PostgreSQL refuses to run as root."""
+        return ["runuser", "-u", "postgres", "--", *command] if os.getuid() == 0 else command
+
+    def run(self, *command):
+        done = subprocess.run(self.as_postgres([str(c) for c in command]), capture_output=True, text=True, cwd="/")
+        if done.returncode != 0:
+            sys.exit(f"{command}: {done.stdout}{done.stderr}")
+
+    def start(self):
+        self.data.mkdir()
+        if os.getuid() == 0:
+            shutil.chown(self.data, "postgres")
+        self.run(self.bin / "initdb", "-D", self.data, "-A", "trust", "-U", "postgres")
+        with open(self.data / "postgresql.conf", "a") as conf:
+            conf.write(
+                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = on\n"
+                f"shared_buffers = {quarter_of_memory_mib()}MB\nmax_wal_size = 4GB\n"
+            )
+        self.run(self.bin / "pg_ctl", "-D", self.data, "-l", self.data / "log", "-w", "start")
+        self.wait_until_ready()
+
+    def stop(self):
+        if (self.data / "postmaster.pid").exists():
+            self.run(self.bin / "pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+
+class Cairn(Peer):
+    name = "cairn"
+
+    def __init__(self, root, binary):
+        self.store = pathlib.Path(root) / "cairn"
+        self.binary = binary
+        self.port = free_port()
+        self.process = None
+        self.first_row = None
+
+    def start(self):
+        command = [self.binary, "start", "--store", str(self.store), "--http-addr", "none"]
+        command += ["--sql-addr", f"127.0.0.1:{self.port}", "--cache-size", f"{quarter_of_memory_mib()}MiB"]
+        begin = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.wait_until_ready()
+        self.first_row = time.monotonic() - begin
+
+    def resident_mib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def stop(self):
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            if self.process.wait(timeout=120) != 0:
+                sys.exit("cairn did not end cleanly")
+
+
+def measure(args, peers, root):
+    cairn = peers[1]
+    results = {
+        "commit": subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "seconds": args.seconds,
+        "runs": args.runs,
+        "first_row_seconds": cairn.first_row,
+        "idle_mib": cairn.resident_mib(),
+        "pgbench": [],
+    }
+    results["copy"] = copy(args, peers, root)
+    for scale in map(int, args.scales.split(",")):
+        for peer in peers:
+            begin = time.monotonic()
+            subprocess.run(["pgbench", "-i", "-q", "-s", str(scale), *peer.connection()], check=True, capture_output=True)
+            progress(f"{peer.name}: pgbench -i -s {scale}: {time.monotonic() - begin:.1f} s")
+        for script in args.scripts.split(","):
+            for mode in args.modes.split(","):
+                for clients in map(int, args.clients.split(",")):
+                    results["pgbench"].append(pgbench(args, peers, scale, script, mode, clients))
+        for peer in peers:
+            check_balances(peer)
+    results["count"] = count(args, peers)
+    return results
+
+
+def progress(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def compared(name, values, less_is_better):
+    """Medians of both, and the ratio: above 1 Cairn is better."""
+    medians = {peer: statistics.median(found) for peer, found in values.items()}
+    ratio = medians["cairn"] / medians["postgres"]
+    if less_is_better:
+        ratio = 1 / ratio
+    progress(f"{name}: {medians} ratio {ratio:.2f}")
+    return {"name": name, **medians, "ratio": round(ratio, 3)}
+
+
+def pgbench(args, peers, scale, script, mode, clients):
+    rates = {peer.name: [] for peer in peers}
+    for _ in range(args.runs):
+        for peer in peers:
+            command = ["pgbench", "-n", *SCRIPTS[script].split(), "-M", mode, "-c", str(clients), "-j", str(min(clients, 2))]
+            done = subprocess.run([*command, "-T", str(args.seconds), *peer.connection()], capture_output=True, text=True)
+            failed = re.search(r"failed transactions: (\d+)", done.stdout)
+            rate = re.search(r"tps = ([\d.]+)", done.stdout)
+            if done.returncode != 0 or not rate or not failed or failed[1] != "0":
+                sys.exit(f"{peer.name}: {command}: {done.stdout}{done.stderr}")
+            rates[peer.name].append(float(rate[1]))
+    name = f"{script}, scale {scale}, {mode}, {clients} client{'s' if clients > 1 else ''}"
+    return compared(name, rates, less_is_better=False)
+
+
+def check_balances(peer):
+    """Every transaction adds the same to an account and the history; TPC-B also to teller and branch."""
+    sums = peer.psql(
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts) - (SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
+        "SELECT (SELECT sum(tbalance) FROM pgbench_tellers) - (SELECT sum(bbalance) FROM pgbench_branches)",
+    ).split()
+    if sums != ["0", "0"]:
+        sys.exit(f"{peer.name}: balances do not agree: {sums}")
+
+
+def copy(args, peers, root):
+    rows = root / "rows.tsv"
+    with open(rows, "w") as out:
+        for i in range(args.copy_rows):
+            out.write(f"{i}\t{i * 7919 % 1000003}\t{i / 7:.6f}\tname {i % 977} {'x' * (i % 20)}\n")
+    times = {peer.name: [] for peer in peers}
+    for run in range(args.runs):
+        for peer in peers:
+            peer.psql(f"CREATE TABLE copied{run} (id bigint PRIMARY KEY, a int, b double precision, c text)")
+            times[peer.name].append(peer.timed(f"\\copy copied{run} from '{rows}'"))
+            if peer.psql(f"SELECT count(*) FROM copied{run}").strip() != str(args.copy_rows):
+                sys.exit(f"{peer.name}: COPY lost rows")
+            peer.psql(f"DROP TABLE copied{run}")
+    return compared(f"COPY of {args.copy_rows:,} rows, seconds", times, less_is_better=True)
+
+
+def count(args, peers):
+    """Of pgbench's accounts at the last scale."""
+    times = {peer.name: [] for peer in peers}
+    query = "SELECT count(*) FROM pgbench_accounts"
+    for run in range(args.runs + 1):
+        for peer in peers:
+            seconds = peer.timed(query)
+            if run > 0:
+                times[peer.name].append(seconds)
+    rows = int(peers[1].psql(query))
+    if rows != args.count_rows:
+        progress(f"count(*) is over {rows} rows, not {args.count_rows}")
+    return compared(f"count(*) of {rows:,} rows, warm, seconds", times, less_is_better=True)
+
+
+def report(args, results):
+    lines = [
+        f"# Cairn beside PostgreSQL 15, {results['date']}",
+        "",
+        f"`make bench` at {results['commit']}: {results['cores']} cores, {args.seconds} s a run, median of {args.runs}, interleaved.",
+        "Ratios above 1: Cairn is faster. pgbench: transactions per second; COPY and count(*): seconds.",
+        "",
+        "| what | PostgreSQL | Cairn | ratio |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in [*results["pgbench"], results["copy"], results["count"]]:
+        digits = 2 if row["postgres"] < 100 else 0
+        lines.append(f"| {row['name']} | {row['postgres']:,.{digits}f} | {row['cairn']:,.{digits}f} | {row['ratio']:.2f} |")
+    lines += [
+        "",
+        f"First row after the start of an empty node, psql's own start included: {results['first_row_seconds'] * 1000:.0f} ms.",
+        f"Resident after it: {results['idle_mib']:.0f} MiB.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+main()
