@@ -1,6 +1,7 @@
 //! A whole node as clients see it: tokio-postgres, psql, psycopg 3, pgbench and sysbench against
 //! the real binary.
 
+mod giants;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -193,6 +194,32 @@ async fn every_write_keeps_the_rows_of_a_table_without_primary_key() {
     client.batch_execute("ALTER TABLE v ADD PRIMARY KEY (a)").await.unwrap();
     let row = client.query_one("SELECT count(*), sum(a) FROM v", &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (500, 125_250));
+    node.stop();
+}
+
+/// The collector of dropped indexes reads its list while an index is built, and comes to it when it
+/// is finished: what is in use must stay.
+#[tokio::test]
+async fn an_index_built_beside_the_removal_of_another_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE dropped (a int PRIMARY KEY); CREATE TABLE t (a int, b int); \
+             INSERT INTO dropped SELECT i FROM generate_series(1, 20000) AS g(i); \
+             INSERT INTO t SELECT i, i FROM generate_series(1, 60000) AS g(i)",
+        )
+        .await
+        .unwrap();
+    client.batch_execute("DROP TABLE dropped").await.unwrap();
+    client.batch_execute("ALTER TABLE t ADD PRIMARY KEY (a)").await.unwrap();
+    // Until the collector has long been through.
+    for _ in 0..20 {
+        let rows = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(rows, 60_000);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     node.stop();
 }
 

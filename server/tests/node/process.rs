@@ -43,6 +43,13 @@ impl Node {
         }
     }
 
+    /// The most memory it has had at a time, KiB.
+    pub fn memory_peak_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a Linux process");
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// SIGTERM; the exit must be a clean one.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();

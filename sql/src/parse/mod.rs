@@ -66,9 +66,15 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
             Ok(statement) => statement,
             Err(error) => return Err(foreign::explain(sql, start, error)),
         };
+        if statements.len() == MAX_STATEMENTS {
+            return Err(too_complex("too many statements in one message", start));
+        }
         statements.push(Parsed { statement, text: start..parser.previous_end });
     }
 }
+
+/// Statements of one message: all are parsed before the first runs, at some 800 bytes each.
+const MAX_STATEMENTS: usize = 200_000;
 
 /// Parses one statement: the extended protocol's, which allows no second one. `None`: empty.
 pub fn parse_one(sql: &str) -> Result<Option<Parsed>> {
