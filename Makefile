@@ -18,7 +18,7 @@ STORE ?= cairn-data
 SEED ?= 1000
 SEEDS ?= 10000
 
-.PHONY: setup build run test simulation jepsen bench bench-smoke check fmt clippy
+.PHONY: setup build run test simulation jepsen bench bench-smoke crash check fmt clippy
 
 setup: ## installs what is missing
 	@.ci/setup
@@ -57,3 +57,5 @@ bench-smoke: simulation
 
 check: fmt clippy test
 
+crash: setup ## real crashes, for longer than the suite has time
+	CAIRN_CRASH_ROUNDS=1000 cargo nextest run --workspace -E 'binary(crash)'

@@ -8,6 +8,7 @@ use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions};
 use cairn_kv::version;
 use cairn_raft::StoreError;
 use cairn_raft::debug as log_debug;
+use cairn_sql::storage::check::check_tables;
 
 use crate::disk::DirectoryDisk;
 use crate::error::{Error, Result, reason};
@@ -105,6 +106,16 @@ pub fn check(store: &Path, out: &mut dyn Write) -> Result<usize> {
         }
         iter.status().map_err(|error| store_error(store, &error.into()))?;
         writeln!(out, "{:<8} {count} entries, {bytes} bytes", cf.name()).map_err(write_error)?;
+    }
+    let mut found = Vec::new();
+    let tables = check_tables(&engine, &mut |problem| found.push(problem))
+        .map_err(|error| store_error(store, &error.into()))?;
+    for problem in found {
+        report(out, &problem)?;
+    }
+    for table in tables {
+        writeln!(out, "table    {}: {} rows, {} index entries", table.name, table.rows, table.entries)
+            .map_err(write_error)?;
     }
     Ok(problems)
 }

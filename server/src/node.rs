@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_kv::engine::{Engine, RocksEngine, RocksOptions};
-use cairn_kv::seam::Env;
+use cairn_kv::seam::{Disk, Env};
 use cairn_raft::{Store, StoreConfig, StoreError};
 use cairn_txn::DbConfig;
 use tokio::net::TcpListener;
@@ -56,6 +56,21 @@ impl Default for NodeConfig {
     }
 }
 
+/// What stands between a node and its storage, for tests that take back what was not synced, flush
+/// often or break the store on purpose. Production has the default.
+#[derive(Default)]
+pub struct Hooks {
+    /// Wraps the log's disk.
+    pub disk: Option<Wrap<dyn Disk>>,
+    /// Wraps the engine.
+    pub engine: Option<Wrap<dyn Engine>>,
+    /// How the store flushes, and the bugs planted in it.
+    pub store: StoreConfig,
+}
+
+/// Puts something around a seam.
+pub type Wrap<T> = Box<dyn FnOnce(Arc<T>) -> Arc<T> + Send>;
+
 /// A running node.
 pub struct Node {
     sql_addr: SocketAddr,
@@ -72,6 +87,11 @@ pub struct Node {
 impl Node {
     /// Opens the store and begins to serve.
     pub async fn start(config: &NodeConfig) -> Result<Node> {
+        Node::start_with(config, Hooks::default()).await
+    }
+
+    /// As [`Node::start`], on storage as a test wants it.
+    pub async fn start_with(config: &NodeConfig, hooks: Hooks) -> Result<Node> {
         // First what is quick to find wrong: recovery may take a second.
         let sql_socket = bind("SQL", "--sql-addr", &config.sql_addr, config.insecure).await?;
         let http_socket = match &config.http_addr {
@@ -95,10 +115,16 @@ impl Node {
             clock: Arc::new(SystemClock::default()),
             rng: Arc::clone(&rng) as _,
             runtime: Arc::clone(&runtime) as _,
-            disk: Arc::new(disk),
+            disk: match hooks.disk {
+                Some(wrap) => wrap(Arc::new(disk)),
+                None => Arc::new(disk),
+            },
         };
-        let opened =
-            Layers::open(env, Arc::clone(&engine) as _, StoreConfig::default(), DbConfig::default()).await;
+        let hooked = match hooks.engine {
+            Some(wrap) => wrap(Arc::clone(&engine) as _),
+            None => Arc::clone(&engine) as _,
+        };
+        let opened = Layers::open(env, hooked, hooks.store, DbConfig::default()).await;
         let cannot = |error: &dyn std::fmt::Display| {
             Error::new(format!("cannot open the database in {}: {error}", config.store.display()))
         };

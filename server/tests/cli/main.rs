@@ -1,6 +1,9 @@
 //! The command line: what a person sees when something is wrong, and `cairn debug`.
 
 mod cairn;
+#[path = "../node/process.rs"]
+#[allow(dead_code, reason = "shared with tests that need more of it")]
+mod process;
 mod store;
 
 use std::collections::BTreeMap;
@@ -8,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cairn::{free_port, run};
+use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions, WriteBatch};
+use cairn_kv::version::HEADER_LEN;
 use cairn_server::store_directory::StoreDirectory;
 
 /// Starts a node that must refuse; returns its only line.
@@ -200,7 +205,108 @@ fn check_names_the_log_file_of_a_flipped_bit_and_the_node_refuses_it() {
     assert!(!success && text.contains("PROBLEM") && text.contains(name), "{text}");
     let address = format!("127.0.0.1:{}", free_port());
     let line = refused(&["--store", path.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
-    assert!(line.contains("is damaged") && line.contains(name), "{line}");
+    assert!(line.contains("is damaged") && line.contains(name) && line.contains("offset"), "{line}");
     flip(file, at);
     assert!(debug(&["check"], &path).0);
+}
+
+/// A key of `data` with its stored value.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// The entries of `data` whose keys have a text in them.
+fn entries(engine: &RocksEngine, text: &str) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let mut iter = engine.iter(Cf::Data, &[0x10], &[0x11]).unwrap();
+    iter.seek_to_first();
+    while iter.valid() {
+        if iter.key().windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push((iter.key().to_vec(), iter.value().to_vec()));
+        }
+        iter.next();
+    }
+    found
+}
+
+#[test]
+fn check_names_orphaned_index_entries() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("s");
+    let node = process::Node::start(&path, &[]);
+    let tables = "CREATE TABLE fruit (name text PRIMARY KEY, color text UNIQUE, n int); \
+                  CREATE INDEX fruit_n ON fruit (n, color); \
+                  CREATE TABLE heap (word text); CREATE INDEX heap_word ON heap (word); \
+                  INSERT INTO fruit VALUES ('apple', 'red', 1), ('pear', 'green', 2), ('plum', NULL, NULL); \
+                  INSERT INTO heap VALUES ('walnut'), ('walnut')";
+    let output = std::process::Command::new("psql")
+        .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &node.port.to_string(), "-c", tables])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    node.stop();
+    let (success, text) = debug(&["check"], &path);
+    assert!(success && text.contains("table    fruit: 3 rows, 6 index entries"), "{text}");
+    assert!(text.contains("table    heap: 2 rows, 2 index entries"), "{text}");
+
+    // Keys with these words: in fruit a row, a unique entry and two plain ones; in heap two entries.
+    let engine = RocksEngine::open(&path.join("data"), &RocksOptions::default()).unwrap();
+    let [row] = &entries(&engine, "apple")
+        .into_iter()
+        .filter(|(_, value)| value.len() > HEADER_LEN)
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one row has apple as its key")
+    };
+    let red = entries(&engine, "red");
+    let unique = red.iter().find(|(key, _)| !key.windows(5).any(|w| w == b"apple")).unwrap().clone();
+    let plain = red.iter().find(|(key, _)| key.windows(5).any(|w| w == b"apple")).unwrap().clone();
+    let heap = entries(&engine, "walnut")[0].clone();
+    let row = row.clone();
+    drop(engine);
+
+    let removed: [(&Entry, &[&str]); 4] = [
+        (&unique, &["index fruit_color_key of table fruit is missing"]),
+        (&plain, &["index fruit_n of table fruit is missing"]),
+        (&heap, &["index heap_word of table heap is missing"]),
+        (
+            &row,
+            &[
+                "index fruit_color_key of table fruit: an entry without its row",
+                "index fruit_n of table fruit: an entry without its row",
+            ],
+        ),
+    ];
+    for ((key, value), problems) in removed {
+        let change = |value: Option<&[u8]>| {
+            let engine = RocksEngine::open(&path.join("data"), &RocksOptions::default()).unwrap();
+            let mut batch = WriteBatch::default();
+            match value {
+                Some(value) => batch.put(Cf::Data, key.clone(), value.to_vec()),
+                None => batch.delete(Cf::Data, key.clone()),
+            }
+            engine.write(&batch).unwrap();
+            engine.flush().unwrap();
+        };
+        change(None);
+        let (success, text) = debug(&["check"], &path);
+        let found: Vec<&str> = text.lines().filter(|line| line.starts_with("PROBLEM")).collect();
+        assert!(!success && found.len() == problems.len(), "{problems:?}: {text}");
+        for (found, problem) in found.iter().zip(problems) {
+            assert!(found.contains("family data, key ") && found.contains(problem), "{problem}: {text}");
+        }
+        change(Some(value));
+        assert!(debug(&["check"], &path).0);
+    }
+    // A row whose column is not what its entries say.
+    let engine = RocksEngine::open(&path.join("data"), &RocksOptions::default()).unwrap();
+    let mut changed = row.1.clone();
+    let at = changed.windows(3).position(|window| window == b"red").unwrap();
+    changed[at] = b'b';
+    let mut batch = WriteBatch::default();
+    batch.put(Cf::Data, row.0.clone(), changed);
+    engine.write(&batch).unwrap();
+    engine.flush().unwrap();
+    drop(engine);
+    let (success, text) = debug(&["check"], &path);
+    assert!(!success && text.matches("PROBLEM").count() == 4, "{text}");
+    assert_eq!(text.matches("an entry that its row does not have").count(), 2, "{text}");
 }

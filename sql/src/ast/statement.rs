@@ -156,6 +156,8 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     /// Columns.
     pub columns: Vec<ColumnDef>,
+    /// Column names before AS.
+    pub names: Vec<Ident>,
     /// Table constraints.
     pub constraints: Vec<TableConstraint>,
     /// AS query.
@@ -311,6 +313,8 @@ pub struct TransactionModes {
     pub deferrable: Option<bool>,
     /// AS OF SYSTEM TIME.
     pub as_of: Option<Expr>,
+    /// Spelled START TRANSACTION, which its command tag repeats.
+    pub start: bool,
 }
 
 /// Isolation levels.

@@ -378,7 +378,10 @@ impl Binder<'_> {
                             .hint("Could not choose a best candidate operator. You might need to add explicit type casts.")
                     } else {
                         SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {shown}"))
-                            .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+                            .hint(match types.len() {
+                                1 => "No operator matches the given name and argument type. You might need to add an explicit type cast.",
+                                _ => "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                            })
                     },
                     position,
                 ))

@@ -222,11 +222,9 @@ impl Binder<'_> {
             Literal::Bool(value) => Scalar::constant(Datum::Bool(*value), TypeKind::Bool),
             Literal::String(text) => Scalar::constant(Datum::text(text.as_str()), TypeKind::Unknown),
             Literal::Integer(digits) => match digits.parse::<i64>() {
-                // The sign was applied after PostgreSQL typed the digits: -2147483648 is int8.
                 Ok(value) => match i32::try_from(value) {
-                    Ok(value) if value != i32::MIN => Scalar::constant(Datum::Int4(value), TypeKind::Int4),
-                    _ if value != i64::MIN => Scalar::constant(Datum::Int8(value), TypeKind::Int8),
-                    _ => self.numeric(digits, position)?,
+                    Ok(value) => Scalar::constant(Datum::Int4(value), TypeKind::Int4),
+                    Err(_) => Scalar::constant(Datum::Int8(value), TypeKind::Int8),
                 },
                 Err(_) => self.numeric(digits, position)?,
             },

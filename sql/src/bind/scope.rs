@@ -294,6 +294,9 @@ impl Binder<'_> {
             .at(position);
         }
         let name = &parts[0].name;
+        if self.levels.iter().any(|l| l.visible && l.scope.relations.iter().any(|r| r.alias == *name)) {
+            return SqlError::unsupported("a whole row as a value").at(position);
+        }
         let error = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
             .at(position);
         match self.similar_column(name) {

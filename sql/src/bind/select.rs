@@ -18,6 +18,9 @@ use crate::plan::logical::{Op, Plan, Subquery};
 use crate::plan::physical::{JoinKind, SortKey};
 use crate::types::{Type, TypeKind};
 
+/// Targets that leave constants as they are, for as many items as a select list may have.
+static UNKNOWN: [Type; 1664] = [Type { kind: TypeKind::Unknown, modifier: -1 }; 1664];
+
 /// An item of a select list.
 pub struct Item {
     pub value: Scalar,
@@ -42,7 +45,15 @@ impl Binder<'_> {
 
     /// Brings common tables into reach.
     pub(super) fn with(&mut self, tables: &[crate::ast::CommonTable]) -> Result<()> {
-        for table in tables {
+        for (n, table) in tables.iter().enumerate() {
+            let name = &table.alias.name;
+            if tables[..n].iter().any(|earlier| earlier.alias.name.name == name.name) {
+                return Err(SqlError::new(
+                    SqlState(*b"42712"),
+                    format!("WITH query name \"{}\" specified more than once", name.name),
+                )
+                .at(name.position));
+            }
             let mut plan = self.query(&table.query)?;
             let names = &table.alias.columns;
             if names.len() > plan.schema.len() {
@@ -123,9 +134,9 @@ impl Binder<'_> {
             QueryBody::Nested(query) => self.query_into(query, targets),
             QueryBody::Values(rows) => self.values(rows),
             QueryBody::Set { first, rest } => {
-                let mut left = self.body(first, None)?;
+                let mut left = self.arm(first)?;
                 for link in rest {
-                    let right = self.body(&link.body, None)?;
+                    let right = self.arm(&link.body)?;
                     left = self.set_operation(left, right, link)?;
                 }
                 Ok(left)
@@ -133,7 +144,13 @@ impl Binder<'_> {
         }
     }
 
-    fn set_operation(&mut self, left: Plan, right: Plan, link: &SetLink) -> Result<Plan> {
+    /// One side of a set operation: the constants of unknown type in it take the common type.
+    fn arm(&mut self, body: &QueryBody) -> Result<Plan> {
+        let leave_unknown = matches!(body, QueryBody::Select(select) if select.distinct == Distinct::All);
+        self.body(body, leave_unknown.then_some(&UNKNOWN[..]))
+    }
+
+    fn set_operation(&mut self, mut left: Plan, mut right: Plan, link: &SetLink) -> Result<Plan> {
         let SetLink { operator, all, position, .. } = *link;
         // Errors point at the right side's items.
         let item = |n: usize| item_position(&link.body, n).unwrap_or(position);
@@ -153,6 +170,8 @@ impl Binder<'_> {
         for (n, (l, r)) in left.schema.iter().zip(&right.schema).enumerate() {
             types.push(self.common_type(&[(l.ty, position), (r.ty, item(n))], word)?);
         }
+        self.resolve_unknown(&mut left, &types, &|_| position)?;
+        self.resolve_unknown(&mut right, &types, &item)?;
         let left = self.retype(left, &types, position)?;
         let right = self.retype(right, &types, position)?;
         let schema: Vec<OutputColumn> = left
@@ -201,6 +220,31 @@ impl Binder<'_> {
                 Plan { op, schema }
             }
         })
+    }
+
+    /// Converts the constants that [`Binder::arm`] left without a type, where they stand.
+    fn resolve_unknown(
+        &mut self,
+        plan: &mut Plan,
+        types: &[Type],
+        position: &dyn Fn(usize) -> usize,
+    ) -> Result<()> {
+        let mut rows: Vec<&mut Vec<Scalar>> = match &mut plan.op {
+            Op::Project { exprs, .. } => vec![exprs],
+            Op::Values { rows } => rows.iter_mut().collect(),
+            _ => return Ok(()),
+        };
+        for (n, (column, ty)) in plan.schema.iter_mut().zip(types).enumerate() {
+            if column.ty.kind != TypeKind::Unknown {
+                continue;
+            }
+            for row in &mut rows {
+                let value = std::mem::replace(&mut row[n], Scalar::And(Vec::new()));
+                row[n] = self.coerce(value, *ty, CastContext::Implicit, position(n))?;
+            }
+            column.ty = *ty;
+        }
+        Ok(())
     }
 
     /// A plan with its columns converted to types.

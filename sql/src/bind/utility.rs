@@ -131,9 +131,12 @@ impl Binder<'_> {
             let Planned::Query(plan) = plan(&statement, self.catalog, &self.params, self.settings)? else {
                 unreachable!("a query is planned as one")
             };
-            for column in &plan.columns {
+            if table.names.len() > plan.columns.len() {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
+            }
+            for (n, column) in plan.columns.iter().enumerate() {
                 columns.push(NewColumn {
-                    name: column.name.clone(),
+                    name: table.names.get(n).map_or(&column.name, |name| &name.name).clone(),
                     ty: column.ty,
                     not_null: false,
                     default: None,

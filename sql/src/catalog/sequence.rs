@@ -1,7 +1,7 @@
 //! Sequences: `nextval` outside transactions, as in PostgreSQL. The stored state runs ahead of
 //! what was handed out by a block, which a crash skips.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,18 +20,44 @@ const BLOCK: u64 = 32;
 /// The states of all sequences in use on this node.
 #[derive(Default)]
 pub struct Sequences {
-    blocks: Mutex<BTreeMap<Oid, Block>>,
+    in_use: Mutex<BTreeMap<Oid, AtHand>>,
     refill: tokio::sync::Mutex<()>,
 }
 
-/// Values taken but not yet handed out.
+/// What this node has of a sequence.
+#[derive(Default)]
+struct AtHand {
+    /// Values to hand out, in order. More than one block where the sequence cycles: what is left
+    /// before its limit, and what follows behind.
+    blocks: VecDeque<Block>,
+    /// The value handed out last.
+    last: Option<i64>,
+}
+
+/// Values taken but not yet handed out: at least one.
 #[derive(Clone, Copy)]
 struct Block {
     next: i64,
     left: u64,
     increment: i64,
-    /// Whether the value before `next` was handed out from here.
-    handed_out: bool,
+}
+
+impl AtHand {
+    fn count(&self) -> u64 {
+        self.blocks.iter().map(|block| block.left).sum()
+    }
+
+    fn hand_out(&mut self) -> Option<i64> {
+        let block = self.blocks.front_mut()?;
+        let value = block.next;
+        block.next = block.next.wrapping_add(block.increment);
+        block.left -= 1;
+        if block.left == 0 {
+            self.blocks.pop_front();
+        }
+        self.last = Some(value);
+        Some(value)
+    }
 }
 
 /// Stored state: the last value handed out or taken, and whether it was.
@@ -44,13 +70,7 @@ struct State {
 impl Sequences {
     /// The next value if one is at hand.
     pub fn try_next(&self, id: Oid) -> Option<i64> {
-        let mut blocks = self.blocks.lock();
-        let block = blocks.get_mut(&id)?;
-        block.left = block.left.checked_sub(1)?;
-        let value = block.next;
-        block.next = block.next.wrapping_add(block.increment);
-        block.handed_out = true;
-        Some(value)
+        self.in_use.lock().get_mut(&id)?.hand_out()
     }
 
     /// Sees to it that `n` values are at hand (fewer only at the sequence's limit); fails with
@@ -59,41 +79,30 @@ impl Sequences {
         let Some(sequence) = &table.sequence else {
             return Err(not_a_sequence(&table.name));
         };
-        let at_hand = |blocks: &BTreeMap<Oid, Block>| blocks.get(&table.id).map_or(0, |b| b.left);
-        if at_hand(&self.blocks.lock()) >= n {
+        let at_hand = || self.in_use.lock().get(&table.id).map_or(0, AtHand::count);
+        if at_hand() >= n {
             return Ok(());
         }
         let _refill = self.refill.lock().await;
-        let have = at_hand(&self.blocks.lock());
-        if have >= n {
-            return Ok(());
-        }
-        let want = (n - have).max(BLOCK);
         let key = system_key(ids::SEQUENCES, table.id as u64);
-        let taken = update_key(db, &key, &mut |stored| {
-            let state = State::decode(stored, sequence)?;
-            let (block, last) = state.take(sequence, want).unwrap_or((None, state));
-            Ok((last.encode(), block))
-        })
-        .await?;
-        let mut blocks = self.blocks.lock();
-        match (taken, have) {
-            (None, 0) => Err(exhausted(&table.name, sequence)),
-            (None, _) => Ok(()),
-            (Some(block), _) => {
-                blocks
-                    .entry(table.id)
-                    .and_modify(|b| {
-                        // The block taken follows on what is left, unless setval came between.
-                        let follows = b.next.wrapping_add(b.increment.wrapping_mul(b.left as i64));
-                        if b.left > 0 && follows == block.next && b.increment == block.increment {
-                            b.left += block.left;
-                        } else {
-                            *b = block;
-                        }
-                    })
-                    .or_insert(block);
-                Ok(())
+        loop {
+            let have = at_hand();
+            if have >= n {
+                return Ok(());
+            }
+            let want = (n - have).max(BLOCK);
+            let taken = update_key(db, &key, &mut |stored| {
+                let state = State::decode(stored, sequence)?;
+                Ok(match state.take(sequence, want) {
+                    Some((block, last)) => (last.encode(), Some(block)),
+                    None => (state.encode(), None),
+                })
+            })
+            .await?;
+            match taken {
+                Some(block) => self.in_use.lock().entry(table.id).or_default().blocks.push_back(block),
+                None if have == 0 => return Err(exhausted(&table.name, sequence)),
+                None => return Ok(()),
             }
         }
     }
@@ -115,23 +124,23 @@ impl Sequences {
         let _refill = self.refill.lock().await;
         let key = system_key(ids::SEQUENCES, table.id as u64);
         update_key(db, &key, &mut |_| Ok((State { value, called }.encode(), ()))).await?;
-        self.blocks.lock().remove(&table.id);
+        self.in_use.lock().remove(&table.id);
         Ok(())
     }
 
     /// The last value handed out and true, or the first to come and false, of a sequence in use.
     pub fn last_value(&self, id: Oid) -> Option<(i64, bool)> {
-        let blocks = self.blocks.lock();
-        let block = blocks.get(&id)?;
-        match block.handed_out {
-            true => Some((block.next.wrapping_sub(block.increment), true)),
-            false => Some((block.next, false)),
+        let in_use = self.in_use.lock();
+        let at_hand = in_use.get(&id)?;
+        match at_hand.last {
+            Some(last) => Some((last, true)),
+            None => at_hand.blocks.front().map(|block| (block.next, false)),
         }
     }
 
     /// Forgets what is at hand (the sequence was dropped or changed).
     pub fn forget(&self, id: Oid) {
-        self.blocks.lock().remove(&id);
+        self.in_use.lock().remove(&id);
     }
 }
 
@@ -154,7 +163,7 @@ impl State {
     }
 
     /// Takes up to `n` values that lie within the limits.
-    fn take(self, s: &SequenceDesc, n: u64) -> Option<(Option<Block>, State)> {
+    fn take(self, s: &SequenceDesc, n: u64) -> Option<(Block, State)> {
         let within = |v: i128| v >= s.min as i128 && v <= s.max as i128;
         let mut next =
             if self.called { self.value as i128 + s.increment as i128 } else { self.value as i128 };
@@ -170,9 +179,8 @@ impl State {
         };
         let count = room.min(n as i128);
         let last = next + s.increment as i128 * (count - 1);
-        let block =
-            Block { next: next as i64, left: count as u64, increment: s.increment, handed_out: false };
-        Some((Some(block), State { value: last as i64, called: true }))
+        let block = Block { next: next as i64, left: count as u64, increment: s.increment };
+        Some((block, State { value: last as i64, called: true }))
     }
 }
 

@@ -1,9 +1,11 @@
 //! CREATE and DROP SEQUENCE.
 
+use super::table::{quote_ident, quote_literal};
 use super::{Ddl, exists};
 use crate::ast::{CreateSequence, Drop};
 use crate::catalog::store::system_key;
-use crate::catalog::{Oid, RelationKind, SequenceDesc, TableDesc};
+use crate::catalog::{ColumnDesc, Oid, RelationKind, SequenceDesc, TableDesc};
+
 use crate::storage::ids;
 use crate::{Result, SqlError, SqlState};
 
@@ -80,14 +82,18 @@ impl Ddl<'_> {
                 continue;
             };
             let Some(sequence) = self.lock(found.id).await? else { continue };
-            let owner = sequence.sequence.as_ref().and_then(|s| s.owned_by);
-            if let Some((owner, attnum)) = owner
-                && let Some(table) = self.lock(owner).await?
-                && let Some(position) = table.columns.iter().position(|c| c.attnum == attnum)
-                && table.columns[position].default.as_ref().is_some_and(|d| d.starts_with("nextval("))
-            {
+            let users: Vec<Oid> = {
+                let catalog = self.catalog();
+                let users = catalog.tables().filter(|table| table.columns.iter().any(|c| uses(c, &sequence)));
+                users.map(|table| table.id).collect()
+            };
+            for user in users {
+                let Some(table) = self.lock(user).await? else { continue };
+                let Some(column) = table.columns.iter().find(|column| uses(column, &sequence)) else {
+                    continue;
+                };
                 if !drop.cascade {
-                    let column = &table.columns[position].name;
+                    let column = &column.name;
                     return Err(SqlError::new(
                         SqlState::DEPENDENT_OBJECTS,
                         format!("cannot drop sequence {} because other objects depend on it", sequence.name),
@@ -99,7 +105,9 @@ impl Ddl<'_> {
                     .hint("Use DROP ... CASCADE to drop the dependent objects too."));
                 }
                 let mut table = (*table).clone();
-                table.columns[position].default = None;
+                for column in table.columns.iter_mut().filter(|column| uses(column, &sequence)) {
+                    column.default = None;
+                }
                 self.put(table).await?;
             }
             self.remove(sequence.id).await?;
@@ -121,4 +129,11 @@ impl Ddl<'_> {
 
 fn invalid(message: String) -> SqlError {
     SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+/// Whether a column's default calls a sequence: SERIAL names it, an expression holds its OID.
+fn uses(column: &ColumnDesc, sequence: &TableDesc) -> bool {
+    let id = format!("nextval('{}'::regclass)", sequence.id);
+    let name = format!("nextval({}::regclass)", quote_literal(&quote_ident(&sequence.name)));
+    column.default.as_ref().is_some_and(|default| default.contains(&id) || default.contains(&name))
 }

@@ -50,6 +50,7 @@ impl Parser<'_> {
             name,
             if_not_exists,
             columns: Vec::new(),
+            names: Vec::new(),
             constraints: Vec::new(),
             query: None,
             no_data: false,
@@ -57,7 +58,15 @@ impl Parser<'_> {
         if self.is_any(&["partition", "of"]) {
             return Err(SqlError::unsupported("a partition or typed table").at(self.token.start));
         }
-        if self.eat("(")? {
+        if self.is("(") && (self.peek_is(2, ",")? || self.peek_is(2, ")")?) {
+            // Names without types: AS must follow.
+            self.advance()?;
+            self.comma_separated(|p| {
+                table.names.push(p.ident()?);
+                Ok(())
+            })?;
+            self.expect(")")?;
+        } else if self.eat("(")? {
             if !self.is(")") {
                 self.comma_separated(|p| p.table_element(&mut table))?;
             }
@@ -87,6 +96,8 @@ impl Parser<'_> {
             } else {
                 self.eat_words(&["with", "data"])?;
             }
+        } else if !table.names.is_empty() {
+            return Err(self.unexpected());
         }
         Ok(Statement::CreateTable(Box::new(table)))
     }
@@ -126,12 +137,13 @@ impl Parser<'_> {
         if constraint {
             table.constraints.push(self.table_constraint()?);
         } else {
-            table.columns.push(self.column()?);
+            let column = self.column(&table.name)?;
+            table.columns.push(column);
         }
         Ok(())
     }
 
-    fn column(&mut self) -> Result<ColumnDef> {
+    fn column(&mut self, table: &ObjectName) -> Result<ColumnDef> {
         let name = self.ident()?;
         let ty = self.type_name()?;
         let mut column =
@@ -143,7 +155,10 @@ impl Parser<'_> {
             let clash = |column: &ColumnDef| {
                 SqlError::new(
                     SqlState::SYNTAX_ERROR,
-                    format!("conflicting NULL/NOT NULL declarations for column \"{}\"", column.name.name),
+                    format!(
+                        "conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{}\"",
+                        column.name.name, table.name
+                    ),
                 )
                 .at(position)
             };
@@ -161,11 +176,14 @@ impl Parser<'_> {
                 if column.default.is_some() {
                     return Err(SqlError::new(
                         SqlState::SYNTAX_ERROR,
-                        format!("multiple default values specified for column \"{}\"", column.name.name),
+                        format!(
+                            "multiple default values specified for column \"{}\" of table \"{}\"",
+                            column.name.name, table.name
+                        ),
                     )
                     .at(position));
                 }
-                column.default = Some(self.range_expr()?);
+                column.default = Some(self.default_expr()?);
             } else if self.eat_words(&["primary", "key"])? {
                 let constraint = self.column_constraint(&column, constraint_name, true, position)?;
                 column.constraints.push(constraint);
@@ -193,10 +211,10 @@ impl Parser<'_> {
     }
 
     /// The expression of DEFAULT, which ends before NOT NULL.
-    fn range_expr(&mut self) -> Result<Expr> {
+    fn default_expr(&mut self) -> Result<Expr> {
         self.nested(|p| {
             let first = p.prefix()?;
-            p.infix(first, super::expr::RANGE_OPERAND)
+            p.infix(first, super::expr::DEFAULT_OPERATORS)
         })
     }
 
@@ -493,7 +511,7 @@ impl Parser<'_> {
                 SqlError::unsupported("an action of ALTER INDEX other than RENAME").at(self.token.start)
             );
         } else {
-            self.comma_separated(Parser::alter_action)?
+            self.comma_separated(|p| p.alter_action(&name))?
         };
         Ok(Statement::AlterTable(Box::new(AlterTable { name, if_exists, index, actions })))
     }
@@ -517,7 +535,7 @@ impl Parser<'_> {
         Ok(AlterAction::RenameColumn { from, to: self.ident()? })
     }
 
-    fn alter_action(&mut self) -> Result<AlterAction> {
+    fn alter_action(&mut self, table: &ObjectName) -> Result<AlterAction> {
         let position = self.token.start;
         if self.eat_word("add")? {
             if self.is_any(&["constraint", "primary", "unique", "check", "foreign", "exclude"]) {
@@ -525,7 +543,7 @@ impl Parser<'_> {
             }
             self.eat_word("column")?;
             let if_not_exists = self.eat_words(&["if", "not", "exists"])?;
-            return Ok(AlterAction::AddColumn { column: self.column()?, if_not_exists });
+            return Ok(AlterAction::AddColumn { column: self.column(table)?, if_not_exists });
         }
         if self.eat_word("drop")? {
             let constraint = self.eat_word("constraint")?;

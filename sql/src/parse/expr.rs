@@ -24,8 +24,8 @@ mod level {
     pub const SIGN: u8 = 13;
 }
 
-/// The weakest operators of an expression that ends before NOT, IN and the like.
-pub(super) const RANGE_OPERAND: u8 = level::OPERATOR;
+/// The weakest operators of a DEFAULT, which ends before NOT NULL.
+pub(super) const DEFAULT_OPERATORS: u8 = level::COMPARE;
 
 /// What may follow an operand.
 enum Infix {

@@ -291,11 +291,13 @@ impl<'a> Scanner<'a> {
         }
         let sign = self.before[0].filter(|_| self.is_sign(self.before[0], self.before[1]));
         let digits = &self.sql[token.start..token.end];
-        let value: i64 = digits.parse().ok()?;
-        // PostgreSQL types the digits before it applies the sign.
+        let value: i64 = match sign {
+            Some(_) => format!("-{digits}").parse().ok()?,
+            None => digits.parse().ok()?,
+        };
         let constant = match i32::try_from(value) {
-            Ok(value) => (TypeKind::Int4, Datum::Int4(if sign.is_some() { -value } else { value })),
-            Err(_) => (TypeKind::Int8, Datum::Int8(if sign.is_some() { -value } else { value })),
+            Ok(value) => (TypeKind::Int4, Datum::Int4(value)),
+            Err(_) => (TypeKind::Int8, Datum::Int8(value)),
         };
         Some((sign, constant))
     }

@@ -347,7 +347,6 @@ fn escape_value(sql: &str, token: Token) -> Result<String> {
                     b'n' => out.push(b'\n'),
                     b'r' => out.push(b'\r'),
                     b't' => out.push(b'\t'),
-                    b'v' => out.push(11),
                     b'0'..=b'7' => {
                         let len = run(&bytes[i..(i + 2).min(bytes.len())], |b| matches!(b, b'0'..=b'7'));
                         let digits = &text[i - 1..i + len];

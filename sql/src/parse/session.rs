@@ -17,7 +17,7 @@ impl Parser<'_> {
         }
         if self.eat_word("start")? {
             self.expect_word("transaction")?;
-            return Ok(Statement::Begin(self.transaction_modes()?));
+            return Ok(Statement::Begin(TransactionModes { start: true, ..self.transaction_modes()? }));
         }
         if self.eat_word("commit")? || self.eat_word("end")? {
             if self.is_word("prepared") {

@@ -40,7 +40,7 @@ impl Session {
         let tag = match utility {
             Utility::Begin(modes) => {
                 self.begin(modes, sink)?;
-                "BEGIN".to_owned()
+                if modes.start { "START TRANSACTION".to_owned() } else { "BEGIN".to_owned() }
             }
             Utility::Commit { chain } => {
                 let failed = self.txn.as_ref().is_some_and(|t| t.failed);
@@ -187,6 +187,13 @@ impl Session {
     /// COMMIT and ROLLBACK.
     async fn end(&mut self, sink: &mut dyn ResultSink, chain: bool, roll_back: bool) -> Result<()> {
         if self.txn.as_ref().is_none_or(|t| !t.explicit) {
+            if chain {
+                let word = if roll_back { "ROLLBACK" } else { "COMMIT" };
+                return Err(SqlError::new(
+                    SqlState::NO_ACTIVE_TRANSACTION,
+                    format!("{word} AND CHAIN can only be used in transaction blocks"),
+                ));
+            }
             let warning =
                 SqlError::new(SqlState::NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
             sink.notice(Severity::Warning, &warning);
@@ -463,8 +470,9 @@ impl Session {
         let mut created = None;
         let outcome = match utility {
             Utility::CreateTable(new) => ddl.create_table(new).await.map(|table| {
+                let skipped = table.is_none();
                 created = table.filter(|_| new.query.is_some()).zip(new.query.clone());
-                "CREATE TABLE"
+                if skipped && new.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" }
             }),
             Utility::DropTable(drop) => ddl.drop_tables(drop).await.map(|()| "DROP TABLE"),
             Utility::CreateIndex(new) => ddl.create_index(new).await.map(|()| "CREATE INDEX"),

@@ -4,6 +4,7 @@
 //! columns follow. The entries of a table's primary index are its rows: the value is a [`row`]. A
 //! secondary entry's value is empty, or (unique, no NULLs: R2) the row's encoded primary key.
 
+pub mod check;
 pub mod entry;
 pub mod key;
 pub mod row;

@@ -1,0 +1,178 @@
+CREATE TABLE t (a int PRIMARY KEY, b int);
+BEGIN;
+BEGIN;
+INSERT INTO t VALUES (1, 1);
+SELECT * FROM t;
+--! session other
+SELECT * FROM t;
+--! session main
+COMMIT;
+COMMIT;
+ROLLBACK;
+--! session other
+SELECT * FROM t;
+--! session main
+START TRANSACTION;
+INSERT INTO t VALUES (2, 2);
+ROLLBACK;
+SELECT * FROM t;
+-- A failed transaction.
+BEGIN;
+INSERT INTO t VALUES (2, 2);
+INSERT INTO t VALUES (1, 1);
+SELECT 1;
+INSERT INTO t VALUES (3, 3);
+SAVEPOINT s;
+SELECT syntax error;
+BEGIN;
+COMMIT;
+SELECT * FROM t;
+BEGIN;
+SELECT 1 / 0;
+ROLLBACK;
+BEGIN;
+SELECT nosuch;
+END;
+-- Savepoints.
+SAVEPOINT s;
+RELEASE s;
+ROLLBACK TO s;
+BEGIN;
+INSERT INTO t VALUES (10, 1);
+SAVEPOINT s1;
+INSERT INTO t VALUES (11, 1);
+UPDATE t SET b = 5 WHERE a = 10;
+SAVEPOINT s2;
+DELETE FROM t WHERE a = 1;
+SELECT * FROM t ORDER BY a;
+ROLLBACK TO SAVEPOINT s2;
+SELECT * FROM t ORDER BY a;
+ROLLBACK TO s1;
+SELECT * FROM t ORDER BY a;
+ROLLBACK TO s2;
+ROLLBACK TO nosuch;
+ROLLBACK TO s1;
+INSERT INTO t VALUES (11, 7);
+SAVEPOINT s1;
+INSERT INTO t VALUES (12, 7);
+RELEASE SAVEPOINT s1;
+ROLLBACK TO s1;
+INSERT INTO t VALUES (13, 7);
+COMMIT;
+SELECT * FROM t ORDER BY a;
+BEGIN;
+SAVEPOINT a;
+INSERT INTO t VALUES (1, 1);
+ROLLBACK TO a;
+INSERT INTO t VALUES (20, 1);
+RELEASE a;
+RELEASE a;
+ROLLBACK TO a;
+ROLLBACK;
+SELECT count(*) FROM t WHERE a = 20;
+-- DDL is transactional.
+BEGIN;
+CREATE TABLE n (a int PRIMARY KEY);
+INSERT INTO n VALUES (1);
+CREATE INDEX n_i ON n (a);
+SELECT * FROM n WHERE a = 1;
+SAVEPOINT s;
+DROP TABLE n;
+SELECT * FROM n;
+ROLLBACK TO s;
+SELECT * FROM n;
+ALTER TABLE n ADD COLUMN b int DEFAULT 4;
+SELECT * FROM n;
+ROLLBACK;
+SELECT * FROM n;
+BEGIN;
+DROP TABLE t;
+CREATE TABLE t (z text);
+INSERT INTO t VALUES ('new');
+SELECT * FROM t;
+ROLLBACK;
+SELECT count(*) FROM t;
+BEGIN;
+ALTER TABLE t ADD COLUMN c int;
+UPDATE t SET c = a;
+CREATE UNIQUE INDEX t_c ON t (c);
+INSERT INTO t VALUES (30, 30, 1);
+ROLLBACK;
+SELECT * FROM t ORDER BY a LIMIT 1;
+-- Several statements in one message.
+--! simple
+INSERT INTO t VALUES (40, 1); INSERT INTO t VALUES (41, 1); SELECT 1 / 0;
+SELECT count(*) FROM t WHERE a >= 40;
+--! simple
+INSERT INTO t VALUES (40, 1); COMMIT; INSERT INTO t VALUES (41, 1); SELECT 1 / 0;
+SELECT a FROM t WHERE a >= 40;
+--! simple
+BEGIN; INSERT INTO t VALUES (42, 1); COMMIT; SELECT 1 AS one; ROLLBACK;
+--! simple
+SELECT 1 AS one;; SELECT 2 AS two;
+--! simple
+INSERT INTO t VALUES (43, 1); SELECT syntax error here;
+SELECT a FROM t WHERE a >= 42 ORDER BY a;
+-- Modes.
+BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY;
+SHOW transaction_isolation;
+SHOW transaction_read_only;
+--! differs: another wording
+INSERT INTO t VALUES (50, 1);
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT count(*) > 0 FROM t;
+--! differs: another wording
+CREATE TABLE ro (a int);
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SHOW transaction_isolation;
+SELECT 1;
+SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
+ROLLBACK;
+BEGIN;
+SET TRANSACTION READ ONLY;
+--! differs: another wording
+DELETE FROM t;
+ROLLBACK;
+SET TRANSACTION READ ONLY;
+BEGIN ISOLATION LEVEL NONSENSE;
+COMMIT AND CHAIN;
+BEGIN;
+INSERT INTO t VALUES (60, 1);
+COMMIT AND CHAIN;
+INSERT INTO t VALUES (61, 1);
+ROLLBACK AND CHAIN;
+INSERT INTO t VALUES (62, 1);
+COMMIT;
+SELECT a FROM t WHERE a >= 60 ORDER BY a;
+-- Settings and transactions.
+SET work_mem = '1MB';
+BEGIN;
+SET application_name = 'inside';
+SHOW application_name;
+ROLLBACK;
+SHOW application_name;
+BEGIN;
+SET LOCAL application_name = 'local';
+SHOW application_name;
+COMMIT;
+SHOW application_name;
+SET nosuch = 1;
+SHOW nosuch;
+SET my.own = 'x';
+SHOW my.own;
+SELECT current_setting('my.own'), current_setting('nosuch', true);
+SET statement_timeout = 'x';
+SET statement_timeout = '2s';
+SHOW statement_timeout;
+RESET statement_timeout;
+SHOW statement_timeout;
+SET TIME ZONE 'Europe/Berlin';
+SELECT '2024-07-01 12:00+00'::timestamptz;
+SET TIME ZONE 'Nowhere/Land';
+SET TIME ZONE -3.5;
+SELECT '2024-07-01 12:00+00'::timestamptz;
+--! differs: only ISO output is supported
+SET DateStyle = 'German';
+DISCARD ALL;
