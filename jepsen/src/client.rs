@@ -148,7 +148,7 @@ impl Answer {
 /// Why a statement or commit failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A conflict (40001, 40P01): certainly without effect.
+    /// A conflict (40001, 40P01) or a cancellation (57014): certainly without effect.
     Retry(String),
     /// A duplicate key (23505): certainly without effect.
     Duplicate,

@@ -55,7 +55,8 @@ pub fn answer(op: &Op, rows: &[&[Option<String>]], changed: u64) -> Result<Answe
 /// What a SQLSTATE means for a workload.
 pub fn failure(state: &str, message: String) -> Failure {
     match state {
-        "40001" | "40P01" => Failure::Retry(message),
+        // Conflicts, and a canceled statement.
+        "40001" | "40P01" | "57014" => Failure::Retry(message),
         "23505" => Failure::Duplicate,
         "72000" => Failure::TooOld,
         // Unknown outcome, connection trouble, shutdown, storage failure.

@@ -34,7 +34,10 @@ impl Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
     /// So small that segments roll, flushes happen and garbage is collected within a simulation.
-    Small,
+    Small {
+        /// Bytes of writes above which a transaction lays intents; none: as in production.
+        buffer: Option<usize>,
+    },
     /// Those of production.
     Production,
 }
@@ -43,7 +46,7 @@ pub enum Sizes {
 pub async fn open(machine: &Machine, sizes: Sizes, plant: Option<Plant>) -> Result<Layers, String> {
     let engine = machine.env.engine(Arc::clone(&machine.engine) as SharedEngine);
     let (mut store, mut db) = match sizes {
-        Sizes::Small => small(),
+        Sizes::Small { buffer } => small(buffer),
         Sizes::Production => (StoreConfig::default(), DbConfig::default()),
     };
     if let Some(plant) = plant {
@@ -52,7 +55,7 @@ pub async fn open(machine: &Machine, sizes: Sizes, plant: Option<Plant>) -> Resu
     Layers::open(machine.env.seams(), engine, store, db).await.map_err(|error| error.to_string())
 }
 
-fn small() -> (StoreConfig, DbConfig) {
+fn small(buffer: Option<usize>) -> (StoreConfig, DbConfig) {
     let store = StoreConfig {
         segment_bytes: 256 << 10,
         flush_log_bytes: 2 << 20,
@@ -60,11 +63,13 @@ fn small() -> (StoreConfig, DbConfig) {
         hlc_lead_micros: 50_000,
         ..StoreConfig::default()
     };
+    let production = DbConfig::default();
     let db = DbConfig {
         gc_ttl_micros: 1_000_000,
         tombstone_lag_micros: 100_000,
         marker_lag_micros: 500_000,
-        ..DbConfig::default()
+        max_buffer_bytes: buffer.unwrap_or(production.max_buffer_bytes),
+        ..production
     };
     (store, db)
 }

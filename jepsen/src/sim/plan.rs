@@ -41,6 +41,10 @@ pub enum Misfortune {
     Gc,
     /// Failing writes and syncs: the node must stop and lose nothing.
     Io,
+    /// A session's running statement is canceled.
+    Cancel,
+    /// An index is dropped and built again, over and over.
+    Ddl,
 }
 
 impl Misfortune {

@@ -60,6 +60,7 @@ pub fn run(plan: &Plan) -> Report {
         recorder: Arc::new(Recorder::new(move || executor.is_powered())),
         rng: Arc::new(SimRng::stream(plan.seed, "nemesis")),
         crashes: 0,
+        sizes: Sizes::Small { buffer: None },
         plan,
         machine: Arc::clone(&machine),
     };
@@ -110,6 +111,7 @@ struct Run<'a> {
     recorder: Arc<Recorder>,
     rng: Arc<SimRng>,
     crashes: u64,
+    sizes: Sizes,
 }
 
 impl Run<'_> {
@@ -118,6 +120,8 @@ impl Run<'_> {
         if self.rng.one_in(3) {
             self.machine.env.disk.set_sync_nanos(500_000, 5_000_000);
         }
+        // In some, transactions of a few rows are large ones, which write intents.
+        self.sizes = Sizes::Small { buffer: *self.rng.choose(&[None, None, Some(200), Some(60)]) };
         self.set_up()?;
         let lives = u64::from(self.plan.crashes) + self.rng.below(3);
         for life in 0..lives {
@@ -133,9 +137,9 @@ impl Run<'_> {
     }
 
     fn set_up(&mut self) -> Result<(), String> {
-        let (machine, plan) = (Arc::clone(&self.machine), self.plan);
+        let (machine, plan, sizes) = (Arc::clone(&self.machine), self.plan, self.sizes);
         let set_up = async {
-            let node = node::open(&machine, Sizes::Small, plan.plant).await?;
+            let node = node::open(&machine, sizes, plan.plant).await?;
             let result = match plan.driver {
                 Driver::Sql => workload::set_up(&mut sql_client(&node, 1)?).await,
                 Driver::Kv => workload::set_up(&mut KvClient::new(&node.db)).await,
@@ -174,7 +178,7 @@ impl Run<'_> {
                 ended: Notify::new(),
                 unknown: Mutex::new(None),
             });
-            let result = machine.env.run(live(Arc::clone(&life), self.plan));
+            let result = machine.env.run(live(Arc::clone(&life), self.plan, self.sizes));
             machine.env.disk.set_faults(Faults::default());
             match result {
                 Ok(Ok(End::Peace)) => return Ok(()),
@@ -239,8 +243,8 @@ enum End {
     Failed,
 }
 
-async fn live(life: Arc<Life>, plan: &Plan) -> Result<End, String> {
-    let node = Arc::new(node::open(&life.machine, Sizes::Small, plan.plant).await?);
+async fn live(life: Arc<Life>, plan: &Plan, sizes: Sizes) -> Result<End, String> {
+    let node = Arc::new(node::open(&life.machine, sizes, plan.plant).await?);
     let runtime = Arc::clone(&node.store.env().runtime);
     life.clients.store(plan.clients.len() as u64, Ordering::SeqCst);
     for (number, workload) in plan.clients.iter().enumerate() {
@@ -263,19 +267,23 @@ async fn live(life: Arc<Life>, plan: &Plan) -> Result<End, String> {
             }
         }
     }
-    runtime.spawn("nemesis", Box::pin(nemesis(Arc::clone(&life), Arc::clone(&node), Arc::clone(&runtime))));
-    loop {
-        let ended = life.ended.notified();
-        if life.clients.load(Ordering::SeqCst) == 0 {
-            break;
-        }
-        ended.await;
+    if plan.driver == Driver::Sql && plan.misfortunes.contains(&Misfortune::Ddl) {
+        life.clients.fetch_add(1, Ordering::SeqCst);
+        let client = sql_client(&node, 900)?;
+        runtime.spawn("ddl", Box::pin(rebuild_index(Arc::clone(&life), client, Arc::clone(&runtime))));
     }
-    if let Some(failure) = node.store.failure() {
-        if !life.io_fault.load(Ordering::SeqCst) {
-            return Err(format!("the store stopped although its disk is well: {failure}"));
+    runtime.spawn("nemesis", Box::pin(nemesis(Arc::clone(&life), Arc::clone(&node), Arc::clone(&runtime))));
+    tokio::select! {
+        biased;
+        () = all_clients_ended(&life) => {}
+        reason = node.store.failed() => {
+            if !life.io_fault.load(Ordering::SeqCst) {
+                return Err(format!("the store stopped although its disk is well: {reason}"));
+            }
+            // The process ends soon, and sessions with it, whatever they wait for.
+            runtime.sleep(Duration::from_micros(life.rng.below(3_000))).await;
+            return Ok(End::Failed);
         }
-        return Ok(End::Failed);
     }
     if let Some(unknown) = life.unknown.lock().take() {
         return Err(format!("a client was told, with no crash in sight: {unknown}"));
@@ -285,6 +293,16 @@ async fn live(life: Arc<Life>, plan: &Plan) -> Result<End, String> {
         Driver::Kv => workload::check(&mut KvClient::new(&node.db), &life.recorder).await?,
     }
     Ok(End::Peace)
+}
+
+async fn all_clients_ended(life: &Life) {
+    loop {
+        let ended = life.ended.notified();
+        if life.clients.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        ended.await;
+    }
 }
 
 async fn work<C: Client>(life: Arc<Life>, workload: Workload, mut client: C, context: Context) {
@@ -344,6 +362,14 @@ async fn nemesis(life: Arc<Life>, node: Arc<Layers>, runtime: Arc<dyn Runtime>) 
                 trace.note("nemesis", || "collect garbage".into());
                 let _ = node.db.collect_garbage(b"", b"").await;
             }
+            Some(Misfortune::Cancel) => {
+                let sessions: Vec<_> = node.sql.sessions().into_iter().collect();
+                if !sessions.is_empty() {
+                    let (id, session) = rng.choose(&sessions);
+                    trace.note("nemesis", || format!("cancel {id}"));
+                    session.cancel.cancel();
+                }
+            }
             Some(Misfortune::Io) if rng.one_in(20) && !life.last => {
                 life.io_fault.store(true, Ordering::SeqCst);
                 let after = Some(rng.below(30));
@@ -359,6 +385,32 @@ async fn nemesis(life: Arc<Life>, node: Arc<Layers>, runtime: Arc<dyn Runtime>) 
         }
     }
     life.stop.store(true, Ordering::SeqCst);
+}
+
+/// Drops the index of the set workload and builds it again until the life ends.
+async fn rebuild_index(life: Arc<Life>, mut client: SqlClient, runtime: Arc<dyn Runtime>) {
+    let rng = SimRng::new(life.rng.draw());
+    while !life.stop.load(Ordering::SeqCst) {
+        for sql in ["DROP INDEX IF EXISTS items_v", "CREATE INDEX IF NOT EXISTS items_v ON items (v)"] {
+            runtime.sleep(Duration::from_micros(rng.between(100, 40_000))).await;
+            life.machine.env.trace.note("ddl", || format!("{sql} …"));
+            let result = client.run(sql).await;
+            life.machine.env.trace.note("ddl", || format!("{sql} → {result:?}"));
+            match result {
+                Ok(_) | Err(Failure::Retry(_)) => {}
+                Err(Failure::Unknown(reason)) => {
+                    life.unknown.lock().get_or_insert(reason);
+                    life.stop.store(true, Ordering::SeqCst);
+                }
+                Err(failure) => {
+                    life.recorder.violation(format!("{sql}: {failure}"));
+                    life.stop.store(true, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+    life.clients.fetch_sub(1, Ordering::SeqCst);
+    life.ended.notify_one();
 }
 
 /// A compaction that the engine chose itself.

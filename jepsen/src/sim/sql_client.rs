@@ -33,7 +33,8 @@ impl SqlClient {
         Ok(answers.messages)
     }
 
-    async fn run(&mut self, sql: &str) -> Result<Vec<Message>, Failure> {
+    /// Runs a string of statements; errors by what a workload makes of them.
+    pub async fn run(&mut self, sql: &str) -> Result<Vec<Message>, Failure> {
         let in_past = self.in_past;
         self.query(sql).await.map_err(|error| match error.state().as_str() {
             // Undefined table, or a past that lies in the future after the wall clock jumped back.
