@@ -315,6 +315,7 @@ impl From<cairn_txn::TxnError> for SqlError {
                 e.0.retryable = true;
                 e
             }
+            E::Exists { .. } => SqlError::new(SqlState::UNIQUE_VIOLATION, message),
             E::Deadlock { cycle } => SqlError::new(SqlState::DEADLOCK, message).detail(cycle),
             E::LockTimeout => SqlError::new(SqlState::LOCK_NOT_AVAILABLE, message),
             E::Canceled => SqlError::new(SqlState::QUERY_CANCELED, message),

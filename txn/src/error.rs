@@ -16,6 +16,12 @@ pub enum TxnError {
         /// The other session (its backend id), where known.
         other_session: Option<u64>,
     },
+    /// A key to be inserted by [`crate::Txn::insert_new`] exists.
+    #[error("the key exists")]
+    Exists {
+        /// The key.
+        key: Bytes,
+    },
     /// This transaction was chosen to break a deadlock (40P01).
     #[error("deadlock detected")]
     Deadlock {

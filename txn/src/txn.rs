@@ -302,13 +302,7 @@ impl Txn {
         if self.options.read_only || self.options.as_of.is_some() {
             return Err(TxnError::ReadOnly);
         }
-        let len = key.len() + value.value().map_or(0, Bytes::len);
-        if len > MAX_WRITE_BYTES || key.len() > MAX_KEY_BYTES {
-            return Err(TxnError::TooLarge(format!(
-                "a row or index entry of {len} bytes (key: {}) exceeds the limit of {MAX_WRITE_BYTES} (key: {MAX_KEY_BYTES})",
-                key.len()
-            )));
-        }
+        let len = check_size(&key, value.value().map_or(0, Bytes::len))?;
         if self.buffer.bytes() + len > self.db.config.max_buffer_bytes {
             self.flush_buffer().await?;
         }
@@ -368,7 +362,8 @@ impl Txn {
             return Ok(self.read_ts);
         }
         let read_ts = self.snapshot().await?;
-        let identity = self.new_identity();
+        let (anchor, _) = self.buffer.iter().next().expect("a transaction with writes");
+        let identity = self.new_identity(anchor.clone());
         let writes = self.take_writes();
         self.earlier_reads.append(&mut self.reads);
         let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
@@ -401,14 +396,13 @@ impl Txn {
         writes.collect()
     }
 
-    /// An identity anchored at the first buffered key.
-    pub(crate) fn new_identity(&self) -> TxnIdentity {
+    /// An identity anchored at one of its keys.
+    pub(crate) fn new_identity(&self, anchor: Bytes) -> TxnIdentity {
         let rng = &self.leaseholder().store.env().rng;
         let mut txn_id = [0; 16];
         txn_id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
         txn_id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
-        let (anchor, _) = self.buffer.iter().next().expect("a transaction with writes");
-        TxnIdentity { txn_id, anchor: anchor.clone(), start_ts: self.start_ts }
+        TxnIdentity { txn_id, anchor, start_ts: self.start_ts }
     }
 
     /// Rolls back and releases all locks.
@@ -531,6 +525,18 @@ impl Txn {
         self.admitted = None;
         Ok(())
     }
+}
+
+/// The bytes of a write, if they are within the limits.
+pub(crate) fn check_size(key: &[u8], value_len: usize) -> Result<usize, TxnError> {
+    let len = key.len() + value_len;
+    if len > MAX_WRITE_BYTES || key.len() > MAX_KEY_BYTES {
+        return Err(TxnError::TooLarge(format!(
+            "a row or index entry of {len} bytes (key: {}) exceeds the limit of {MAX_WRITE_BYTES} (key: {MAX_KEY_BYTES})",
+            key.len()
+        )));
+    }
+    Ok(len)
 }
 
 impl Drop for Txn {

@@ -279,12 +279,12 @@ impl Runner for Script {
                 let order = match need()?.as_str() {
                     "await" => {
                         self.settle();
-                        return Ok(self.answer(&name)?);
+                        return self.answer(&name);
                     }
                     "cancel" => {
                         self.actors[&name].cancel.cancel();
                         self.settle();
-                        return Ok(self.answer(&name)?);
+                        return self.answer(&name);
                     }
                     "statement" => Order::Statement,
                     "restart" => Order::Restart,

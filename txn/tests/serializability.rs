@@ -88,13 +88,14 @@ enum Operation {
     Update(Row),
     DeleteFound(Row),
     InsertAbsent(Row),
+    InsertNew(Row, Row),
 }
 
 impl Operation {
     fn draw(rng: &Seeded, reads_only: bool) -> Operation {
         let row = rng.below(u64::from(ROWS)) as Row;
         let other = rng.below(u64::from(ROWS) + 1) as Row;
-        match rng.below(if reads_only { 4 } else { 13 }) {
+        match rng.below(if reads_only { 4 } else { 14 }) {
             0 => Operation::Get(row),
             1 => Operation::GetMany(row, other % ROWS),
             2 | 3 => Operation::Scan {
@@ -111,7 +112,8 @@ impl Operation {
             8 => Operation::ReadThenPut(row),
             9 | 10 => Operation::Update(row),
             11 => Operation::DeleteFound(row),
-            _ => Operation::InsertAbsent(row),
+            12 => Operation::InsertAbsent(row),
+            _ => Operation::InsertNew(row, other % ROWS),
         }
     }
 }
@@ -266,6 +268,7 @@ impl Client {
                 Ok(()) => self.rng.below(6) == 0,
                 // As a client that goes on behind its savepoint.
                 Err(TxnError::Retry { .. } | TxnError::Deadlock { .. } | TxnError::LockTimeout) => true,
+                Err(TxnError::Exists { .. }) => true,
                 Err(_) => false,
             };
             match running.savepoints.last().copied().filter(|_| go_back) {
@@ -358,7 +361,21 @@ impl Client {
                     self.write(running, row, true).await?;
                 }
             }
+            Operation::InsertNew(one, other) => self.insert_new(running, &[one, other]).await?,
         }
+        Ok(())
+    }
+
+    /// Inserts in bulk, if none of the rows is there: that is a read of each.
+    async fn insert_new(&self, running: &mut Running, rows: &[Row]) -> Result<(), TxnError> {
+        let rows: BTreeMap<Row, Contents> = rows.iter().map(|row| (*row, self.new_contents())).collect();
+        let entries = rows.iter().map(|(row, new)| (key(*row), Bytes::from(format!("v{}", new.version))));
+        running.txn.insert_new(entries.collect()).await?;
+        for (row, contents) in rows {
+            running.found(row, None);
+            running.events.push(Event::Write { row, contents: Some(contents) });
+        }
+        running.txn.step();
         Ok(())
     }
 

@@ -454,3 +454,69 @@ fn a_truncated_table_is_readable_in_the_past_and_a_dropped_one_leaves_the_disk()
     assert!(keys.contains("kept"), "{keys}");
     assert!(!keys.contains("dropped-"), "the dropped table's rows are still in the store");
 }
+
+/// COPY of many rows goes another way than that of a few: duplicates of every origin are noticed.
+#[tokio::test]
+async fn copy_in_bulk_checks_every_key() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b text UNIQUE, c int NOT NULL)").await.unwrap();
+    client.batch_execute("CREATE INDEX ON t (c); INSERT INTO t VALUES (-1, 'committed', 0)").await.unwrap();
+    let row = |i: i32| format!("{i}\tb{i}\t{}\n", i % 7);
+    let copy = async |lines: Vec<String>| {
+        let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await?;
+        pin_mut!(sink);
+        for chunk in lines.chunks(500) {
+            sink.send(Bytes::from(chunk.concat())).await?;
+        }
+        sink.finish().await
+    };
+    const ROWS: i32 = 30_000;
+    let rows = || (1..=ROWS).map(row).collect::<Vec<_>>();
+    // (where a wrong line stands, the line, what is said of it)
+    let wrong = [
+        (1_500, row(1_501 - 3), "t_pkey", "Key (a)=(1498) already exists."),
+        (25_000, row(24_998), "t_pkey", "Key (a)=(24998) already exists."),
+        (25_000, row(2_000), "t_pkey", "Key (a)=(2000) already exists."),
+        (25_000, row(5), "t_pkey", "Key (a)=(5) already exists."),
+        (20_000, "-1\tnew\t1\n".to_owned(), "t_pkey", "Key (a)=(-1) already exists."),
+        (20_000, "-2\tcommitted\t1\n".to_owned(), "t_b_key", "Key (b)=(committed) already exists."),
+        (20_000, "-2\tb7\t1\n".to_owned(), "t_b_key", "Key (b)=(b7) already exists."),
+    ];
+    for (at, line, constraint, detail) in wrong {
+        let mut lines = rows();
+        lines.insert(at, line);
+        let error = copy(lines).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!((error.code().code(), error.constraint()), ("23505", Some(constraint)));
+        assert_eq!(error.detail(), Some(detail));
+        assert_eq!(error.where_(), Some(&*format!("COPY t, line {}", at + 1)));
+        let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+        assert_eq!(count, 1, "nothing of it is left");
+    }
+    let mut lines = rows();
+    lines.insert(20_000, "-3\tx\t\\N\n".to_owned());
+    assert_eq!(copy(lines).await.unwrap_err().code().unwrap().code(), "23502");
+
+    // Keys that the transaction itself deleted are free, and free again behind a savepoint.
+    client.batch_execute("BEGIN; DELETE FROM t; SAVEPOINT s").await.unwrap();
+    let mut lines = rows();
+    lines.push("-1\tcommitted\t1\n".to_owned());
+    assert_eq!(copy(lines).await.unwrap(), 30_001);
+    client.batch_execute("ROLLBACK TO s").await.unwrap();
+    assert_eq!(copy(rows()).await.unwrap(), 30_000);
+    client.batch_execute("DELETE FROM t WHERE a > 29000; COMMIT").await.unwrap();
+    let query = "SELECT count(*), sum(a)::int8, count(DISTINCT b), sum(c)::int8 FROM t";
+    let found = client.query_one(query, &[]).await.unwrap();
+    let expected = (1..=29_000_i64).fold((0, 0), |(a, c), i| (a + i, c + i % 7));
+    assert_eq!(
+        [found.get::<_, i64>(0), found.get(1), found.get(2), found.get(3)],
+        [29_000, expected.0, 29_000, expected.1]
+    );
+    let by_index = client.query_one("SELECT count(*) FROM t WHERE c = 3", &[]).await.unwrap();
+    assert_eq!(by_index.get::<_, i64>(0), (1..=29_000).filter(|i| i % 7 == 3).count() as i64);
+    node.stop();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    output_of(check.args(["debug", "check"]).arg(root.path()));
+}

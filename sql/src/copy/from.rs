@@ -7,11 +7,15 @@ use cairn_txn::Txn;
 use super::Options;
 use super::fields::{Fields, Lines};
 use crate::catalog::{Oid, TableDesc};
+use crate::exec::bulk::Bulk;
 use crate::exec::writer::{TableWriter, WriteState};
 use crate::expr::{EvalContext, Program, Scalar};
 use crate::session::SqlNode;
 use crate::types::{Datum, TextContext, parse_text};
 use crate::{Result, SqlError, SqlState};
+
+/// Rows that are written one by one, as INSERT does, before the rest is taken for bulk.
+const FEW: u64 = 1000;
 
 /// Row ids and sequence values reserved at a time.
 const RESERVE: u64 = 1024;
@@ -29,6 +33,7 @@ pub struct CopyIn {
     fields: Fields,
     row: Vec<Datum>,
     state: WriteState,
+    bulk: Bulk,
     row_ids: std::ops::Range<u64>,
     /// Rows for which sequence values are still at hand.
     reserved: u64,
@@ -68,6 +73,7 @@ impl CopyIn {
             lines: Lines::default(),
             fields: Fields::default(),
             state: WriteState::new(false),
+            bulk: Bulk::default(),
             row_ids: 0..0,
             reserved: 0,
             eval,
@@ -78,7 +84,11 @@ impl CopyIn {
 
     /// `COPY t, line 3`.
     pub fn position(&self) -> String {
-        format!("COPY {}, line {}", self.writer.table.name, self.lines.number.max(1))
+        self.position_of(self.lines.number)
+    }
+
+    fn position_of(&self, line: u64) -> String {
+        format!("COPY {}, line {}", self.writer.table.name, line.max(1))
     }
 
     /// Rows inserted.
@@ -94,7 +104,16 @@ impl CopyIn {
 
     /// The data is complete.
     pub async fn finish(&mut self, node: &Arc<SqlNode>, txn: &mut Txn) -> Result<()> {
-        self.run(node, txn, true).await
+        self.run(node, txn, true).await?;
+        self.write_bulk(txn).await
+    }
+
+    async fn write_bulk(&mut self, txn: &mut Txn) -> Result<()> {
+        let written = self.bulk.write(txn, &self.writer, &self.eval.text).await;
+        written.map_err(|(line, error)| match line {
+            Some(line) => error.context(self.position_of(line)),
+            None => error.context(self.position()),
+        })
     }
 
     async fn run(&mut self, node: &Arc<SqlNode>, txn: &mut Txn, last: bool) -> Result<()> {
@@ -113,10 +132,16 @@ impl CopyIn {
             }
             self.parse_fields(range, &text)?;
             self.fill(node).await?;
-            if let Err(error) = self.writer.insert(txn, &mut self.state, &self.row, &text).await {
-                return Err(error.context(self.position()));
-            }
+            let written = if self.rows < FEW {
+                self.writer.insert(txn, &mut self.state, &self.row, &text).await
+            } else {
+                self.bulk.add(&self.writer, &self.row, &text, self.lines.number)
+            };
+            written.map_err(|error| error.context(self.position()))?;
             self.rows += 1;
+            if self.bulk.is_full() {
+                self.write_bulk(txn).await?;
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod access;
 mod aggregate;
 mod append;
 mod apply;
+pub mod bulk;
 mod compile;
 pub mod context;
 pub mod direct;

@@ -184,10 +184,7 @@ impl TableWriter {
         text: &TextContext,
         key: &mut Vec<u8>,
     ) -> Result<()> {
-        if let Some(hidden) = self.hidden {
-            // Without an id of its own the row would replace another.
-            assert!(matches!(row[hidden], Datum::Int8(_)), "a row to insert has its hidden row id");
-        }
+        self.assert_row_id(row);
         self.layout.row_key(row, key)?;
         // Nobody else has this row id.
         if self.hidden.is_none() && is_taken(txn, state, key).await? {
@@ -207,6 +204,13 @@ impl TableWriter {
             txn.step();
         }
         Ok(())
+    }
+
+    /// Without an id of its own a row would replace another.
+    pub(super) fn assert_row_id(&self, row: &[Datum]) {
+        if let Some(hidden) = self.hidden {
+            assert!(matches!(row[hidden], Datum::Int8(_)), "a row to insert has its hidden row id");
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one write")]

@@ -15,6 +15,7 @@ use cairn_kv::effects::{EFFECTS_FORMAT, Effects};
 use cairn_kv::engine::Cf;
 use cairn_kv::mvcc::{self, LockValue, SeqNum, Strength};
 use cairn_raft::store::MAX_COMMAND_BYTES;
+use smallvec::smallvec;
 use tokio::sync::oneshot;
 
 use super::buffer::{Entry, Written};
@@ -24,8 +25,10 @@ use crate::leaseholder::commit::{KeyWrite, TxnIdentity};
 use crate::leaseholder::intent_holder::IntentHolder;
 use crate::leaseholder::lock::Patience;
 use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::slot::KeyHash;
 use crate::leaseholder::write_intents::{INTENT_OVERHEAD, IntentRequest};
 use crate::leaseholder::{Leaseholder, Own};
+use crate::txn::check_size;
 use crate::{Isolation, LockStrength, Txn, TxnError};
 
 /// A command's bytes that are kept free of intents: for its frame and the record.
@@ -143,8 +146,56 @@ impl Txn {
             return Ok(());
         }
         self.snapshot().await?;
+        let (anchor, _) = self.buffer.iter().next().expect("not empty");
+        self.enter_intents(anchor.clone());
+        let entries: Vec<(Bytes, Entry)> = self.buffer.take().into_iter().collect();
+        let mut rest = entries.as_slice();
+        while !rest.is_empty() {
+            let part = self.next_part(rest);
+            if let Err(error) = self.flush_part(&rest[..part], false).await {
+                self.buffer.put_back(rest.iter().cloned().collect());
+                return Err(error);
+            }
+            rest = &rest[part..];
+        }
+        Ok(())
+    }
+
+    /// Inserts many keys, ascending and distinct, at once: they become intents now. None may exist
+    /// ([`TxnError::Exists`] names one that does); this is found out here, without locks taken before
+    /// or held after. After an error some may have been written: the caller rolls back, at least to a
+    /// savepoint. Meant for bulk; what was buffered before goes out first.
+    pub async fn insert_new(&mut self, rows: Vec<(Bytes, Bytes)>) -> Result<(), TxnError> {
+        self.check_running()?;
+        if self.options.read_only || self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        let [(anchor, _), ..] = rows.as_slice() else { return Ok(()) };
+        assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "ascending and distinct");
+        self.flush_buffer().await?;
+        self.snapshot().await?;
+        self.statement_has_read = true;
+        self.enter_intents(anchor.clone());
+        let seq = self.write_seq;
+        let entries = rows.into_iter().map(|(key, value)| {
+            check_size(&key, value.len())?;
+            let entry = Entry { hash: KeyHash::of(&key), values: smallvec![(seq, Written::Value(value))] };
+            Ok((key, entry))
+        });
+        let entries = entries.collect::<Result<Vec<_>, TxnError>>()?;
+        let mut rest = entries.as_slice();
+        while !rest.is_empty() {
+            let part = self.next_part(rest);
+            self.flush_part(&rest[..part], true).await?;
+            rest = &rest[part..];
+        }
+        Ok(())
+    }
+
+    /// Has intents from here on.
+    fn enter_intents(&mut self, anchor: Bytes) {
         if self.intents.is_none() {
-            let identity = self.new_identity();
+            let identity = self.new_identity(anchor);
             let holder = self.leaseholder().holders.enter(identity.txn_id, self.who);
             self.intents = Some(Box::new(Intents {
                 identity,
@@ -156,17 +207,6 @@ impl Txn {
                 has_record: false,
             }));
         }
-        let entries: Vec<(Bytes, Entry)> = self.buffer.take().into_iter().collect();
-        let mut rest = entries.as_slice();
-        while !rest.is_empty() {
-            let part = self.next_part(rest);
-            if let Err(error) = self.flush_part(&rest[..part]).await {
-                self.buffer.put_back(rest.iter().cloned().collect());
-                return Err(error);
-            }
-            rest = &rest[part..];
-        }
-        Ok(())
     }
 
     /// How many of `entries` fit a command; at least one.
@@ -180,7 +220,7 @@ impl Txn {
         fitting.count().max(1)
     }
 
-    async fn flush_part(&mut self, part: &[(Bytes, Entry)]) -> Result<(), TxnError> {
+    async fn flush_part(&mut self, part: &[(Bytes, Entry)], new: bool) -> Result<(), TxnError> {
         let writes = part.iter().map(|(key, entry)| {
             let lock = self.locks.find(key, entry.hash);
             KeyWrite {
@@ -204,12 +244,15 @@ impl Txn {
         let is_first = !intents.has_record;
         intents.wrote(part);
         let intents = self.intents.as_ref().expect("entered before the first part");
+        let seq = self.write_seq;
+        let sees = |earlier| intents.visible(earlier, seq);
         let request = IntentRequest {
             holder: &intents.holder,
             identity: &intents.identity,
             isolation: self.options.isolation,
             read_ts: self.read_ts,
             writes,
+            absent: if new { Some(&sees) } else { None },
             record: is_first.then(|| pending.store(&intents.identity)),
             patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };

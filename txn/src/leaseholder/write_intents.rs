@@ -4,20 +4,26 @@
 //! What is written here is validated here: from then on the intent keeps others from the key, so the
 //! lock in memory is not needed any more. The intents' timestamp lies above every read of their keys
 //! so far; later reads push the transaction or wait for it.
+//!
+//! Keys may also be written that must not exist: this is asked here, under the latches, for all of
+//! them together, and needs neither a lock nor a read before. From then on the intents keep it true.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_kv::Timestamp;
 use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite};
 use cairn_kv::engine::Cf;
 use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Strength};
+use cairn_kv::{Timestamp, version};
 use prost::Message;
 
 use super::Leaseholder;
+use super::admit::behind;
 use super::commit::{KeyWrite, TxnIdentity};
 use super::intent_holder::IntentHolder;
 use super::lock::Patience;
+use crate::gateway::buffer::Written;
+use crate::gateway::held_locks::Seen;
 use crate::{Isolation, TxnError};
 
 /// A part of a transaction to write as intents.
@@ -32,6 +38,9 @@ pub struct IntentRequest<'a> {
     pub read_ts: Timestamp,
     /// Ascending by key; never empty.
     pub writes: Vec<KeyWrite>,
+    /// Set: none of the keys may exist. Says what the transaction sees of an own earlier intent: a
+    /// value, a deletion or nothing.
+    pub absent: Option<&'a (dyn Fn(LockValue) -> Option<Written> + Send + Sync)>,
     /// Its record, with the first part.
     pub record: Option<RawWrite>,
     /// How long it may wait for others.
@@ -44,10 +53,16 @@ pub const INTENT_OVERHEAD: usize = 112;
 impl Leaseholder {
     /// Writes intents; returns when they are replicated and applied.
     pub async fn write_intents(self: &Arc<Leaseholder>, request: IntentRequest<'_>) -> Result<(), TxnError> {
-        let IntentRequest { holder, identity, isolation, read_ts, mut writes, record, patience } = request;
+        let IntentRequest { holder, identity, isolation, read_ts, mut writes, absent, record, patience } =
+            request;
         let lease = self.lease()?;
         let (latch, _taken) = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
         self.validate_writes(&writes, isolation, read_ts)?;
+        let mut committed = match absent {
+            Some(_) => self.see_committed(&mut writes)?,
+            None => Vec::new(),
+        }
+        .into_iter();
         let write_ts = self.choose_timestamp(&latch, None).await?;
         assert!(holder.push(write_ts), "a transaction that writes has not settled its commit");
         let trusted = !self.faults.no_validation;
@@ -64,11 +79,18 @@ impl Leaseholder {
                 values: Vec::new(),
                 fresh: trusted && write.seen.is_some_and(|seen| seen.ts.is_zero()),
             };
+            let mut exists = committed.next().unwrap_or(false);
             if holder.may_hold(&write.key) && self.engine().get(Cf::Lock, &key, &mut stored)? {
                 let earlier = mvcc::decode_lock_value(&write.key, Bytes::copy_from_slice(&stored))?;
+                if let Some(written) = absent.and_then(|sees| sees(earlier.clone())) {
+                    exists = written.value().is_some();
+                }
                 intent.values = earlier.values;
                 intent.seen_ts = earlier.seen_ts;
                 intent.fresh = earlier.fresh;
+            }
+            if exists {
+                return Err(TxnError::Exists { key: write.key.clone() });
             }
             for (seq, value) in &write.values {
                 let value = ProvisionalValue { seq: *seq, value: value.value().cloned() };
@@ -88,5 +110,38 @@ impl Leaseholder {
             ..Effects::default()
         };
         self.propose(lease, effects, Some(latch)).await
+    }
+
+    /// Whether each latched key has a committed value; notes what is there. One pass over `data`: where
+    /// a batch falls into a gap, as new keys mostly do, this is one look.
+    fn see_committed(&self, writes: &mut [KeyWrite]) -> Result<Vec<bool>, TxnError> {
+        /// Entries to pass over one by one before it pays to seek.
+        const STEPS: usize = 8;
+        let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(Vec::new()) };
+        let mut iter = self.engine().iter(Cf::Data, &first.key, &behind(&last.key))?;
+        iter.seek_to_first();
+        let mut exist = Vec::with_capacity(writes.len());
+        for write in writes {
+            let mut steps = 0;
+            while iter.valid() && iter.key() < &write.key[..] {
+                if steps == STEPS {
+                    iter.seek(&write.key);
+                    break;
+                }
+                iter.next();
+                steps += 1;
+            }
+            let (ts, exists) = match iter.entry() {
+                Some((key, value)) if key == &write.key[..] => {
+                    let header = version::header(key, value)?;
+                    (header.ts, !header.tombstone)
+                }
+                _ => (Timestamp::ZERO, false),
+            };
+            write.seen = Some(Seen { ts, upto: ts, stamp: self.slots.stamp(write.hash) });
+            exist.push(exists);
+        }
+        iter.status()?;
+        Ok(exist)
     }
 }
