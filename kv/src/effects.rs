@@ -171,9 +171,10 @@ pub fn apply(engine: &dyn Engine, effects: &Effects, batch: &mut WriteBatch) -> 
 pub struct Applier<'a> {
     engine: &'a dyn Engine,
     batch: WriteBatch,
-    /// What the batch does to `data`: the stored form of a key's newest version.
-    data: HashMap<Bytes, Bytes>,
-    /// Spans that the batch clears; what it writes there later is in `data`.
+    /// What the batch does to `data`: the stored form of a key's newest version, and how many spans
+    /// were cleared before it.
+    data: HashMap<Bytes, (usize, Bytes)>,
+    /// Spans that the batch clears, in order.
     cleared: Vec<ClearSpan>,
     /// What the batch does to `lock`, in key order.
     locks: BTreeMap<Bytes, Option<Bytes>>,
@@ -245,7 +246,6 @@ impl<'a> Applier<'a> {
         for cf in [Cf::Data, Cf::History] {
             self.batch.delete_range(cf, span.start.clone(), span.end.clone());
         }
-        self.data.retain(|key, _| !in_span(key, &span.start, &span.end));
         self.cleared.push(span.clone());
         Ok(())
     }
@@ -255,17 +255,17 @@ impl<'a> Applier<'a> {
     fn write_version(&mut self, key: &Bytes, ts: Timestamp, value: Option<&[u8]>, fresh: bool) -> Result<()> {
         let mut old = std::mem::take(&mut self.scratch);
         let exists = match self.data.get(key) {
-            Some(stored) => {
+            Some((cleared, stored)) if !self.is_cleared(key, *cleared) => {
                 old.clear();
                 old.extend_from_slice(stored);
                 true
             }
-            None if self.cleared.iter().any(|span| in_span(key, &span.start, &span.end)) => false,
-            None if fresh => {
+            _ if self.is_cleared(key, 0) => false,
+            _ if fresh => {
                 debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
                 false
             }
-            None => self.engine.get(Cf::Data, key, &mut old)?,
+            _ => self.engine.get(Cf::Data, key, &mut old)?,
         };
         if exists {
             let header = version::header(key, &old)?;
@@ -284,8 +284,13 @@ impl<'a> Applier<'a> {
         self.scratch = old;
         let stored = version::encode(ts, value);
         self.batch.put(Cf::Data, key.clone(), stored.clone());
-        self.data.insert(key.clone(), stored);
+        self.data.insert(key.clone(), (self.cleared.len(), stored));
         Ok(())
+    }
+
+    /// Whether the batch clears a span with `key`, not counting the first few.
+    fn is_cleared(&self, key: &[u8], first: usize) -> bool {
+        self.cleared[first..].iter().any(|span| in_span(key, &span.start, &span.end))
     }
 
     fn write_lock(&mut self, key: Bytes, value: Option<Bytes>) {
