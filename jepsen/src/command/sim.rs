@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "sql")]
     driver: Driver,
     /// Misfortunes besides crashes.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "clock,flush,gc,io,cancel,ddl")]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Misfortune::ALL)]
     misfortunes: Vec<Misfortune>,
     /// Plants a bug, which must be found in at least one seed.
     #[arg(long = "fault", value_enum)]

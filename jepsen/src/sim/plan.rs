@@ -49,7 +49,14 @@ pub enum Misfortune {
 
 impl Misfortune {
     /// All of them.
-    pub const ALL: [Misfortune; 4] = [Misfortune::Clock, Misfortune::Flush, Misfortune::Gc, Misfortune::Io];
+    pub const ALL: [Misfortune; 6] = [
+        Misfortune::Clock,
+        Misfortune::Flush,
+        Misfortune::Gc,
+        Misfortune::Io,
+        Misfortune::Cancel,
+        Misfortune::Ddl,
+    ];
 }
 
 /// One simulation.
