@@ -59,7 +59,11 @@ pub async fn collect_for_ever(node: Weak<SqlNode>, woken: Arc<tokio::sync::Notif
                 }
             }
             drop(strong);
-            runtime.sleep(LOOK_EVERY).await;
+            tokio::select! {
+                biased;
+                () = woken.notified() => {}
+                () = runtime.sleep(LOOK_EVERY) => {}
+            }
         }
     }
 }
