@@ -17,7 +17,7 @@ use cairn_raft::debug::{check_log, dump_log};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, Store, StoreConfig};
 
-use support::{Machine, put, read};
+use support::{Machine, OpenStore, put, read};
 
 struct Runner {
     machine: Machine,

@@ -12,7 +12,7 @@ use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ProposeError, StoreConfig, StoreError};
 use futures_util::future::join_all;
 
-use support::{Machine, content, get, put, small, write};
+use support::{Machine, OpenStore, content, get, put, small, write};
 
 #[test]
 fn what_was_acknowledged_survives_a_crash() {

@@ -1,34 +1,11 @@
 //! The simulated node: the production crates over the simulator's seams.
 
-use std::sync::Arc;
-
-use cairn_kv::engine::SharedEngine;
-use cairn_kv::engine::mem::MemEngine;
-use cairn_kv::sim;
+use cairn_kv::sim::Machine;
 use cairn_raft::StoreConfig;
 use cairn_server::layers::Layers;
 use cairn_txn::DbConfig;
 
 use super::plan::Plant;
-
-/// A machine: what survives the node's crashes.
-pub struct Machine {
-    /// Time, tasks, disk.
-    pub env: sim::Env,
-    /// State machine; reverts to its last flush at a crash.
-    pub engine: Arc<MemEngine>,
-}
-
-impl Machine {
-    /// A new machine.
-    pub fn new(seed: u64) -> Machine {
-        let env = sim::Env::new(seed);
-        let engine = Arc::new(MemEngine::new());
-        let crashed = Arc::clone(&engine);
-        env.on_crash(move |rng| crashed.crash(rng.draw()));
-        Machine { env, engine }
-    }
-}
 
 /// How large logs and memtables grow and how long history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +21,6 @@ pub enum Sizes {
 
 /// Opens a life of the node on its machine, as the binary does on its directory.
 pub async fn open(machine: &Machine, sizes: Sizes, plant: Option<Plant>) -> Result<Layers, String> {
-    let engine = machine.env.engine(Arc::clone(&machine.engine) as SharedEngine);
     let (mut store, mut db) = match sizes {
         Sizes::Small { buffer } => small(buffer),
         Sizes::Production => (StoreConfig::default(), DbConfig::default()),
@@ -52,7 +28,9 @@ pub async fn open(machine: &Machine, sizes: Sizes, plant: Option<Plant>) -> Resu
     if let Some(plant) = plant {
         plant_in(plant, &mut store, &mut db);
     }
-    Layers::open(machine.env.seams(), engine, store, db).await.map_err(|error| error.to_string())
+    Layers::open(machine.env.seams(), machine.traced_engine(), store, db)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn small(buffer: Option<usize>) -> (StoreConfig, DbConfig) {

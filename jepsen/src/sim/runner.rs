@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cairn_kv::engine::Cf;
 use cairn_kv::seam::Runtime;
-use cairn_kv::sim::{Digest, Faults, SimRng, Stopped, Timeline};
+use cairn_kv::sim::{Digest, Faults, Machine, SimRng, Stopped, Timeline};
 use cairn_server::layers::Layers;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use crate::history::Recorder;
 use crate::workload::{self, Context, Workload};
 
 use super::kv_client::KvClient;
-use super::node::{self, Machine, Sizes};
+use super::node::{self, Sizes};
 use super::plan::{Driver, Misfortune, Plan};
 use super::sql_client::SqlClient;
 use super::told::Told;

@@ -1,15 +1,19 @@
 //! A script of SQL gives the same answers, and leaves the same state, in the simulator and in the
 //! real binary: what the simulator proves of the one holds for the other.
 
+#[path = "../../../server/tests/node/process.rs"]
+#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod process;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use cairn_jepsen::sim::node::{self, Machine, Sizes};
+use cairn_jepsen::sim::node::{self, Sizes};
 use cairn_jepsen::sim::sql_client::{Message, SqlClient};
 use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions};
+use cairn_kv::sim::Machine;
 use cairn_kv::version;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -64,14 +68,14 @@ fn the_simulator_answers_as_the_real_binary_and_leaves_the_same_state() {
 fn on_the_binary(store: &Path) -> Vec<Answers> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut node = process::Node::start(store);
+        let mut node = process::Node::start(store, &[]);
         let mut sessions = [connect(&node).await, connect(&node).await];
         let mut answers = Vec::new();
         for step in script() {
             match step {
                 Step::Crash => {
                     node.kill();
-                    node = process::Node::start(store);
+                    node = process::Node::start(store, &[]);
                     sessions = [connect(&node).await, connect(&node).await];
                 }
                 Step::Statement { session, sql } => {
@@ -180,4 +184,30 @@ fn state(engine: &dyn Engine) -> State {
         iter.status().expect("the engine reads");
     }
     state
+}
+
+/// `cairn`, which a build of the workspace's tests puts beside the directory of this test. A build of
+/// this test alone leaves an old one there: that must not be taken for the present one.
+fn cairn() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).expect("tests lie in deps/").join("cairn");
+    let built = path.metadata().and_then(|found| found.modified());
+    let built = built.unwrap_or_else(|_| panic!("{} is missing: build the workspace", path.display()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut directories: Vec<PathBuf> =
+        ["kv", "raft", "txn", "sql", "server"].map(|name| root.join(name).join("src")).into();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            } else {
+                let source = entry.path();
+                let is_older = metadata.modified().unwrap() <= built;
+                assert!(is_older, "cairn is older than {}: build the workspace", source.display());
+            }
+        }
+    }
+    path
 }

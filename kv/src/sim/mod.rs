@@ -29,6 +29,7 @@ mod clock;
 mod disk;
 mod engine;
 mod executor;
+mod machine;
 mod rng;
 mod trace;
 
@@ -45,6 +46,7 @@ pub use clock::{EPOCH_MICROS, SimClock};
 pub use disk::{Faults, SimDisk};
 pub use engine::TracedEngine;
 pub use executor::{SimExecutor, SimRuntime, Stopped, Timer};
+pub use machine::Machine;
 pub use rng::SimRng;
 pub use trace::{Digest, Timeline, Trace, hash_bytes};
 

@@ -6,34 +6,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_kv::effects::{EFFECTS_FORMAT, Effects, VersionWrite};
-use cairn_kv::engine::mem::MemEngine;
-use cairn_kv::engine::{Cf, Engine, SharedEngine};
-use cairn_kv::{Timestamp, mvcc, sim};
+use cairn_kv::engine::{Cf, Engine, MemEngine};
+pub use cairn_kv::sim::Machine;
+use cairn_kv::{Timestamp, mvcc};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Applied, ProposeError, Store, StoreConfig, StoreError};
 
-/// One simulated machine with an engine that reverts to its last flush at a crash.
-pub struct Machine {
-    pub env: sim::Env,
-    pub engine: Arc<MemEngine>,
+/// Opens the store of a simulated machine.
+pub(crate) trait OpenStore {
+    async fn open_with(&self, config: StoreConfig) -> Result<Arc<Store>, StoreError>;
+
+    async fn open(&self) -> Arc<Store> {
+        self.open_with(small()).await.expect("the store opens")
+    }
 }
 
-impl Machine {
-    pub fn new(seed: u64) -> Machine {
-        let env = sim::Env::new(seed);
-        let engine = Arc::new(MemEngine::new());
-        let crashed = Arc::clone(&engine);
-        env.on_crash(move |rng| crashed.crash(rng.draw()));
-        Machine { env, engine }
-    }
-
-    pub async fn open_with(&self, config: StoreConfig) -> Result<Arc<Store>, StoreError> {
-        let engine = self.env.engine(Arc::clone(&self.engine) as SharedEngine);
-        Store::open(self.env.seams(), engine, config).await
-    }
-
-    pub async fn open(&self) -> Arc<Store> {
-        self.open_with(small()).await.expect("the store opens")
+impl OpenStore for Machine {
+    async fn open_with(&self, config: StoreConfig) -> Result<Arc<Store>, StoreError> {
+        Store::open(self.env.seams(), self.traced_engine(), config).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// A command line of the binary, with an environment of its own.
 pub fn cairn(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    let mut command = Command::new(super::cairn());
     command.args(args).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CAIRN_")) {
         command.env_remove(name);

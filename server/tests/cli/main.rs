@@ -15,6 +15,11 @@ use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions, WriteBatch};
 use cairn_kv::version::HEADER_LEN;
 use cairn_server::store_directory::StoreDirectory;
 
+/// The binary.
+fn cairn() -> &'static str {
+    env!("CARGO_BIN_EXE_cairn")
+}
+
 /// Starts a node that must refuse; returns its only line.
 fn refused(args: &[&str]) -> String {
     let (success, stdout, stderr) = run(&[&["start"], args].concat());

@@ -24,6 +24,11 @@ use cairn_server::node::{Hooks, Node, NodeConfig};
 use load::Load;
 use lossy::{MirrorDisk, SnapshotEngine, Torn};
 
+/// The binary.
+fn cairn() -> &'static str {
+    env!("CARGO_BIN_EXE_cairn")
+}
+
 fn rounds(few: u32) -> u32 {
     env::var("CAIRN_CRASH_ROUNDS").map_or(few, |rounds| rounds.parse().expect("a number of rounds"))
 }
@@ -41,8 +46,7 @@ fn acknowledged_transactions_survive_kill_9() {
     load.check(node.port).unwrap();
     node.stop();
     // The engine as flushed at the end: its indexes match its rows.
-    let check =
-        Command::new(env!("CARGO_BIN_EXE_cairn")).args(["debug", "check"]).arg(root.path()).output().unwrap();
+    let check = Command::new(cairn()).args(["debug", "check"]).arg(root.path()).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }
 

@@ -76,7 +76,7 @@ fn the_fixture_store_opens() {
         let root = tempfile::tempdir().unwrap();
         tar(&["-xzf", archive.to_str().unwrap(), "-C", root.path().to_str().unwrap()]);
         let store = root.path().join("store");
-        let check = Command::new(env!("CARGO_BIN_EXE_cairn")).args(["debug", "check"]).arg(&store).output();
+        let check = Command::new(super::cairn()).args(["debug", "check"]).arg(&store).output();
         let check = check.unwrap();
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
         let node = Node::start(&store, &[]);

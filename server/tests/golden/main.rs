@@ -11,6 +11,8 @@
 //! `CAIRN_RECORD=1 cargo nextest run --workspace -E 'binary(golden)'` writes the answers anew, from
 //! PostgreSQL and, where a mark allows it, from the node. Read the diff as carefully as code.
 
+#[path = "../wire/fields.rs"]
+mod fields;
 mod fixture;
 mod postgresql;
 #[path = "../node/process.rs"]
@@ -28,6 +30,11 @@ use postgresql::PostgreSql;
 use process::Node;
 use script::{Mark, Script};
 use session::{Protocol, Session};
+
+/// The binary.
+fn cairn() -> &'static str {
+    env!("CARGO_BIN_EXE_cairn")
+}
 
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/sql");

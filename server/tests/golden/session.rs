@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::fields::Fields;
 use crate::script::Statement;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -240,29 +241,4 @@ fn type_name(oid: i32) -> String {
         (2249, "record"),
     ];
     known.iter().find(|(known, _)| *known == oid).map_or(oid.to_string(), |(_, name)| (*name).to_owned())
-}
-
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (head, tail) = self.0.split_at(length);
-        self.0 = tail;
-        head
-    }
-
-    fn i16(&mut self) -> i16 {
-        i16::from_be_bytes(self.take(2).try_into().unwrap())
-    }
-
-    fn i32(&mut self) -> i32 {
-        i32::from_be_bytes(self.take(4).try_into().unwrap())
-    }
-
-    fn text(&mut self) -> String {
-        let end = self.0.iter().position(|&byte| byte == 0).expect("terminated");
-        let text = String::from_utf8_lossy(self.take(end)).into_owned();
-        self.take(1);
-        text
-    }
 }

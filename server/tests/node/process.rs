@@ -1,4 +1,4 @@
-//! A node in a child process.
+//! A node in a child process. The test that uses this has the path of the binary: `cairn()`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ impl Node {
     /// Starts a node on `store` with further flags.
     pub fn start(store: &Path, flags: &[&str]) -> Node {
         let port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        let mut command = Command::new(super::cairn());
         command.arg("start").arg("--store").arg(store);
         command.args(["--sql-addr", &format!("127.0.0.1:{port}")]);
         if !flags.contains(&"--http-addr") {

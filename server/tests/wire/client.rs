@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::fields::Fields;
+
 /// A raw connection.
 pub struct Client {
     pub stream: TcpStream,
@@ -170,30 +172,5 @@ pub fn show(kind: u8, body: &[u8]) -> String {
             text
         }
         _ => format!("{} {body:?}", kind as char),
-    }
-}
-
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (head, tail) = self.0.split_at(length);
-        self.0 = tail;
-        head
-    }
-
-    fn i16(&mut self) -> i16 {
-        i16::from_be_bytes(self.take(2).try_into().unwrap())
-    }
-
-    fn i32(&mut self) -> i32 {
-        i32::from_be_bytes(self.take(4).try_into().unwrap())
-    }
-
-    fn text(&mut self) -> String {
-        let end = self.0.iter().position(|&byte| byte == 0).expect("terminated");
-        let text = String::from_utf8(self.take(end).to_vec()).expect("UTF-8");
-        self.take(1);
-        text
     }
 }

@@ -2,6 +2,7 @@
 //! print the messages.
 
 mod client;
+mod fields;
 mod puppet;
 
 use std::error::Error;
