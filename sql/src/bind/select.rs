@@ -49,7 +49,7 @@ impl Binder<'_> {
             let name = &table.alias.name;
             if tables[..n].iter().any(|earlier| earlier.alias.name.name == name.name) {
                 return Err(SqlError::new(
-                    SqlState(*b"42712"),
+                    SqlState::DUPLICATE_ALIAS,
                     format!("WITH query name \"{}\" specified more than once", name.name),
                 )
                 .at(name.position));
