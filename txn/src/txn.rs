@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_kv::mvcc::SeqNum;
+use smallvec::smallvec;
 
 use crate::gateway::buffer::{WriteBuffer, Written};
 use crate::gateway::held_locks::{HeldLock, HeldLocks};
@@ -373,9 +374,49 @@ impl Txn {
             isolation: self.options.isolation,
             read_ts,
             writes,
+            absent: false,
             locks: self.locks.iter(),
             reads: &mut self.earlier_reads,
             patience,
+        };
+        self.db.leaseholder.commit(request).await
+    }
+
+    /// Commits a transaction that does nothing but insert many keys, ascending and distinct, in one
+    /// command, which they must fit. None may exist ([`TxnError::Exists`] names one that does); this
+    /// is found out for all together, without locks. Returns the commit timestamp.
+    pub async fn commit_new(mut self, rows: Vec<(Bytes, Bytes)>) -> Result<Timestamp, TxnError> {
+        assert!(!self.has_writes() && self.locks.iter().next().is_none(), "it has done nothing before");
+        assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "ascending and distinct");
+        let result = self.commit_rows(rows).await;
+        self.finish();
+        result
+    }
+
+    async fn commit_rows(&mut self, rows: Vec<(Bytes, Bytes)>) -> Result<Timestamp, TxnError> {
+        self.check_running()?;
+        if self.options.read_only || self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        let read_ts = self.snapshot().await?;
+        let [(anchor, _), ..] = rows.as_slice() else { return Ok(read_ts) };
+        let identity = self.new_identity(anchor.clone());
+        let writes = rows.into_iter().map(|(key, value)| {
+            check_size(&key, value.len())?;
+            let (hash, values) = (KeyHash::of(&key), smallvec![(self.write_seq, Written::Value(value))]);
+            Ok(KeyWrite { key, hash, values, locked: false, seen: None })
+        });
+        let writes = writes.collect::<Result<_, TxnError>>()?;
+        let request = CommitRequest {
+            who: self.who,
+            identity,
+            isolation: self.options.isolation,
+            read_ts,
+            writes,
+            absent: true,
+            locks: self.locks.iter(),
+            reads: &mut self.earlier_reads,
+            patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
         self.db.leaseholder.commit(request).await
     }

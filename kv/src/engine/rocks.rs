@@ -341,8 +341,8 @@ impl Engine for RocksEngine {
         self.check_writable()?;
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
-        // The lowest level too, where the garbage is.
-        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        // The lowest level too, where the garbage is; what this compaction has just put there once only.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         let bound = |key: &[u8]| (!key.is_empty()).then(|| key.to_vec());
         self.db.compact_range_cf_opt(self.handle(cf), bound(start), bound(end), &options);
         Ok(())

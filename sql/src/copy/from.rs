@@ -7,15 +7,12 @@ use cairn_txn::Txn;
 use super::Options;
 use super::fields::{Fields, Lines};
 use crate::catalog::{Oid, TableDesc};
-use crate::exec::bulk::Bulk;
+use crate::exec::bulk::{self, Bulk};
 use crate::exec::writer::{TableWriter, WriteState};
 use crate::expr::{EvalContext, Program, Scalar};
 use crate::session::SqlNode;
 use crate::types::{Datum, TextContext, parse_text};
 use crate::{Result, SqlError, SqlState};
-
-/// Rows that are written one by one, as INSERT does, before the rest is taken for bulk.
-const FEW: u64 = 1000;
 
 /// Row ids and sequence values reserved at a time.
 const RESERVE: u64 = 1024;
@@ -132,7 +129,7 @@ impl CopyIn {
             }
             self.parse_fields(range, &text)?;
             self.fill(node).await?;
-            let written = if self.rows < FEW {
+            let written = if self.rows < bulk::FEW {
                 self.writer.insert(txn, &mut self.state, &self.row, &text).await
             } else {
                 self.bulk.add(&self.writer, &self.row, &text, self.lines.number)

@@ -1,28 +1,37 @@
 //! CREATE and DROP INDEX, and the building of indexes over filled tables.
 //!
 //! A new index has an id that nobody reads yet, so its entries are written by small transactions of
-//! their own, sorted, some megabytes at a time, whatever the table's size; the table is locked
-//! exclusively meanwhile. The id is listed as garbage first (in a transaction of its own) and taken
+//! their own, sorted, some megabytes at a time, whatever the table's size, a few of them at once and
+//! beside the scan of the table, which is locked exclusively meanwhile. Each looks in one pass
+//! whether its keys are free, which is how a unique index finds its duplicates. The id is listed as garbage first (in a transaction of its own) and taken
 //! off the list by the transaction that publishes the descriptor: after a crash or a rollback the
 //! collector removes what was built. Afterwards the transaction refreshes past the build, so that
 //! it can use the index itself.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_txn::{Isolation, Scan, TxnOptions};
+use cairn_kv::Timestamp;
+use cairn_txn::{Isolation, Scan, TxnError, TxnOptions};
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
 
 use super::{Ddl, exists, garbage};
 use crate::ast::{CreateIndex, Drop, ExprKind};
 use crate::catalog::{IndexColumn, IndexDesc, TableDesc, cache};
 use crate::exec::writer::describe_index_key;
+use crate::session::{Building, SqlNode};
 use crate::storage::entry::{EntryKind, IndexLayout, TableLayout};
 use crate::storage::key::PREFIX_LEN;
 use crate::types::{Datum, TextContext};
 use crate::{Result, SqlError, SqlState};
 
 /// Bytes of entries written by one transaction: with keys and overhead below one command.
-const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Chunks of one index written at once.
+const UNDER_WAY: usize = 2;
 
 /// An entry to be written: key, value, and the row for messages.
 type Entry = (Bytes, Bytes, Option<Vec<Datum>>);
@@ -93,10 +102,12 @@ impl Ddl<'_> {
         new: &TableDesc,
         positions: &[usize],
     ) -> Result<()> {
+        let mut buildings = Vec::new();
         for position in positions {
             let id = new.indexes[*position].id;
-            self.node.begin_building(id);
-            self.changes.building.push(id);
+            let building = Arc::new(self.node.begin_building(id));
+            self.changes.building.push(building.clone());
+            buildings.push(building);
             let mut listing = self.node.db().begin(TxnOptions::default());
             listing.begin_statement().await?;
             garbage::list(&mut listing, id, garbage::Reason::Building).await?;
@@ -111,14 +122,15 @@ impl Ddl<'_> {
         let hidden = new.columns.iter().position(|c| c.hidden).filter(|c| from[*c].is_none());
         let mut builders: Vec<Builder<'_>> = positions
             .iter()
-            .map(|p| Builder {
+            .zip(buildings)
+            .map(|(p, building)| Builder {
                 position: *p,
                 layout: &new_layout,
                 table: new,
                 entries: Vec::new(),
                 bytes: 0,
-                last: None,
-                written: 0,
+                building,
+                under_way: VecDeque::new(),
             })
             .collect();
         let mut scan = Scan {
@@ -176,7 +188,7 @@ impl Ddl<'_> {
             }
         }
         for builder in &mut builders {
-            builder.flush(self.node, &text).await?;
+            builder.finish(self.node, &text).await?;
         }
         match self.isolation {
             Isolation::Serializable => {
@@ -269,9 +281,23 @@ struct Builder<'a> {
     table: &'a TableDesc,
     entries: Vec<Entry>,
     bytes: usize,
-    /// Greatest key written.
-    last: Option<Bytes>,
-    written: u64,
+    building: Arc<Building>,
+    /// What is being written, oldest first.
+    under_way: VecDeque<UnderWay>,
+}
+
+/// Entries that one transaction writes.
+#[derive(Default)]
+struct Chunk {
+    writes: Vec<(Bytes, Bytes)>,
+    /// The rows of a unique index's entries.
+    kept: HashMap<Bytes, Vec<Datum>>,
+}
+
+/// A chunk being written.
+struct UnderWay {
+    kept: HashMap<Bytes, Vec<Datum>>,
+    outcome: oneshot::Receiver<std::result::Result<Timestamp, TxnError>>,
 }
 
 impl Builder<'_> {
@@ -295,38 +321,67 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Writes the entries collected. Keys that all lie above what was written before cannot meet
-    /// it; others are looked up.
-    async fn flush(&mut self, node: &Arc<crate::session::SqlNode>, text: &TextContext) -> Result<()> {
+    /// Hands the entries collected over to be written, sorted, while more are collected. Waits while
+    /// much is under way.
+    async fn flush(&mut self, node: &Arc<SqlNode>, text: &TextContext) -> Result<()> {
         let mut entries = std::mem::take(&mut self.entries);
         self.bytes = 0;
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(self.duplicate(pair[0].2.as_deref(), text));
         }
-        let Some((first, _, _)) = entries.first() else { return Ok(()) };
-        let unique = self.table.indexes[self.position].unique;
-        let overlaps = unique && self.last.as_ref().is_some_and(|last| first <= last);
-        let greatest = entries.last().map(|e| e.0.clone());
         let mut rest = entries.into_iter().peekable();
         while rest.peek().is_some() {
-            let mut txn = node.db().begin(TxnOptions::default());
-            txn.begin_statement().await?;
+            let mut chunk = Chunk::default();
             let mut bytes = 0;
             while bytes < CHUNK_BYTES
                 && let Some((key, value, row)) = rest.next()
             {
-                if overlaps && txn.get(&key).await?.is_some() {
-                    return Err(self.duplicate(row.as_deref(), text));
-                }
                 bytes += key.len() + value.len() + 32;
-                self.written += 1;
-                txn.put(key, value).await?;
+                if let Some(row) = row {
+                    chunk.kept.insert(key.clone(), row);
+                }
+                chunk.writes.push((key, value));
             }
-            txn.commit().await?;
+            while self.under_way.len() >= UNDER_WAY {
+                self.settle(text).await?;
+            }
+            self.under_way.push_back(self.start(chunk, node));
         }
-        if greatest > self.last {
-            self.last = greatest;
+        Ok(())
+    }
+
+    /// Writes a chunk by a transaction of its own, in a task of its own.
+    fn start(&self, mut chunk: Chunk, node: &Arc<SqlNode>) -> UnderWay {
+        let (sender, outcome) = oneshot::channel();
+        let txn = node.db().begin(TxnOptions::default());
+        let writes = std::mem::take(&mut chunk.writes);
+        // Whoever waits may go away: the index must not pass for given up before this has ended.
+        let building = self.building.clone();
+        let write = async move {
+            let _ = sender.send(txn.commit_new(writes).await);
+            drop(building);
+        };
+        node.db().store().env().runtime.spawn("chunk of an index", Box::pin(write));
+        UnderWay { kept: chunk.kept, outcome }
+    }
+
+    /// Waits for the oldest chunk under way.
+    async fn settle(&mut self, text: &TextContext) -> Result<()> {
+        let Some(UnderWay { kept, outcome }) = self.under_way.pop_front() else { return Ok(()) };
+        match outcome.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(TxnError::Exists { key })) => Err(self.duplicate(kept.get(&key).map(Vec::as_slice), text)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(TxnError::Unavailable("the node is stopping".into()).into()),
+        }
+    }
+
+    /// Writes what is left and waits until all is written.
+    async fn finish(&mut self, node: &Arc<SqlNode>, text: &TextContext) -> Result<()> {
+        self.flush(node, text).await?;
+        while !self.under_way.is_empty() {
+            self.settle(text).await?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use cairn_txn::{LockStrength, Txn};
 use crate::ast::ObjectName;
 use crate::catalog::cache::schema_oid;
 use crate::catalog::{Catalog, Oid, RelationKind, TableDesc, oids, store};
-use crate::session::SqlNode;
+use crate::session::{Building, SqlNode};
 use crate::storage::{NAME_LOCK, OBJECT_LOCK};
 use crate::{Result, SqlError, SqlState};
 
@@ -34,8 +34,8 @@ pub struct SchemaChanges {
     pub touched: BTreeMap<Oid, Option<Arc<TableDesc>>>,
     /// Rises with every change, for the version of the transaction's own catalog.
     pub count: u64,
-    /// Indexes built by this transaction, to be marked finished when it ends.
-    pub building: Vec<Oid>,
+    /// Indexes built by this transaction: being built until it ends.
+    pub building: Vec<Arc<Building>>,
     /// Whether the collector of garbage has work once this commits.
     pub garbage: bool,
 }

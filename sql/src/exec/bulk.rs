@@ -11,6 +11,9 @@ use crate::storage::key::PREFIX_LEN;
 use crate::types::{Datum, TextContext};
 use crate::{Result, SqlError};
 
+/// Rows of a statement that are written one by one before the rest is taken for bulk.
+pub const FEW: u64 = 1000;
+
 /// Keys and bytes written together: one command, one sync of the log.
 const MAX_ENTRIES: usize = 8192;
 const MAX_BYTES: usize = 1 << 20;
@@ -68,6 +71,11 @@ impl Bulk {
         let middle = self.arena.len();
         value(&mut self.arena)?;
         Ok([start, middle, self.arena.len()])
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Whether it is time to write.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_kv::seam::BoxFuture;
 
+use super::bulk::{self, Bulk};
 use super::context::Context;
 use super::filter::project;
 use super::scan::read_row;
@@ -74,9 +75,17 @@ pub struct DeletePlan {
 }
 
 enum Which {
-    Insert(Arc<InsertPlan>),
+    Insert(Arc<InsertPlan>, Inserted),
     Update(Arc<UpdatePlan>),
     Delete(Arc<DeletePlan>),
+}
+
+/// What an INSERT has done. Many rows go in bulk, where nobody wants them back: a plan that returns
+/// none runs to its end.
+#[derive(Default)]
+struct Inserted {
+    rows: u64,
+    bulk: Bulk,
 }
 
 struct Modify {
@@ -92,7 +101,7 @@ impl Plan for Arc<InsertPlan> {
         let remembers = self.reads_own_table || self.on_conflict.is_some();
         Box::new(Modify {
             input: self.input.open(meters),
-            which: Which::Insert(self.clone()),
+            which: Which::Insert(self.clone(), Inserted::default()),
             state: WriteState::new(remembers),
             accounted: 0,
         })
@@ -124,11 +133,18 @@ impl Plan for Arc<DeletePlan> {
 impl Operator for Modify {
     fn next<'a>(&'a mut self, cx: &'a mut Context<'_>) -> BoxFuture<'a, Result<Option<Batch>>> {
         Box::pin(async move {
-            let Some(batch) = self.input.next(cx).await? else { return Ok(None) };
+            let Some(batch) = self.input.next(cx).await? else {
+                if let Which::Insert(plan, inserted) = &mut self.which {
+                    inserted.write(plan, cx).await?;
+                }
+                return Ok(None);
+            };
             cx.check_cancel()?;
             let batch = batch.compact();
-            let out = match &self.which {
-                Which::Insert(plan) => insert(&plan.clone(), &mut self.state, cx, &batch).await?,
+            let out = match &mut self.which {
+                Which::Insert(plan, inserted) => {
+                    insert(&plan.clone(), &mut self.state, inserted, cx, &batch).await?
+                }
                 Which::Update(plan) => update(&plan.clone(), &mut self.state, cx, &batch).await?,
                 Which::Delete(plan) => delete(&plan.clone(), &mut self.state, cx, &batch).await?,
             };
@@ -172,9 +188,21 @@ fn table_kinds(writer: &TableWriter) -> Vec<TypeKind> {
     writer.table.columns.iter().map(|c| c.ty.kind).collect()
 }
 
+impl Inserted {
+    /// Writes the rows that wait.
+    async fn write(&mut self, plan: &InsertPlan, cx: &mut Context<'_>) -> Result<()> {
+        if self.bulk.is_empty() {
+            return Ok(());
+        }
+        let text = cx.eval.text.clone();
+        self.bulk.write(cx.txn, &plan.writer, &text).await.map_err(|(_, error)| error)
+    }
+}
+
 async fn insert(
     plan: &InsertPlan,
     state: &mut WriteState,
+    inserted: &mut Inserted,
     cx: &mut Context<'_>,
     batch: &Batch,
 ) -> Result<Batch> {
@@ -194,7 +222,15 @@ async fn insert(
             row[hidden] = Datum::Int8(row_ids as i64);
             row_ids += 1;
         }
+        inserted.rows += 1;
         match &plan.on_conflict {
+            None if inserted.rows >= bulk::FEW && plan.returning.is_none() => {
+                inserted.bulk.add(&plan.writer, &row, &text, inserted.rows)?;
+                output.push(&row);
+                if inserted.bulk.is_full() {
+                    inserted.write(plan, cx).await?;
+                }
+            }
             None => {
                 plan.writer.insert(cx.txn, state, &row, &text).await?;
                 output.push(&row);

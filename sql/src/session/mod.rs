@@ -31,7 +31,7 @@ use crate::plan::OutputColumn;
 use crate::types::{Datum, TextContext, Type};
 use crate::{Result, SqlError, SqlState};
 
-pub use node::{SessionEntry, SqlNode};
+pub use node::{Building, SessionEntry, SqlNode};
 use plan_cache::Compiled;
 use portal::{Portal, Prepared};
 use settings::Settings;

@@ -255,15 +255,10 @@ impl SqlNode {
         self.sessions.lock().clone()
     }
 
-    /// Marks an index as being built.
-    pub fn begin_building(&self, index: Oid) {
+    /// Marks an index as being built, as long as the mark exists.
+    pub fn begin_building(self: &Arc<SqlNode>, index: Oid) -> Building {
         self.building.lock().insert(index);
-    }
-
-    /// The build ended, one way or another.
-    pub fn end_building(&self, index: Oid) {
-        self.building.lock().remove(&index);
-        self.wake_collector();
+        Building { node: self.clone(), index }
     }
 
     /// Whether an index is being built.
@@ -274,6 +269,26 @@ impl SqlNode {
     /// Sends the collector of dropped indexes to look for work.
     pub fn wake_collector(&self) {
         self.garbage_notify.notify_one();
+    }
+}
+
+/// An index is being built: there may be writes to it under way. Ids are built once.
+pub struct Building {
+    node: Arc<SqlNode>,
+    /// The index.
+    pub index: Oid,
+}
+
+impl std::fmt::Debug for Building {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Building({})", self.index)
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.node.building.lock().remove(&self.index);
+        self.node.wake_collector();
     }
 }
 

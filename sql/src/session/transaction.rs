@@ -205,9 +205,6 @@ impl Session {
     }
 
     fn finish_changes(&self, txn: &Transaction) {
-        for index in &txn.changes.building {
-            self.node.end_building(*index);
-        }
         if txn.changes.garbage {
             self.node.wake_collector();
         }

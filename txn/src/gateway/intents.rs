@@ -2,9 +2,9 @@
 //!
 //! When the buffer is full, it goes out as intents in sorted commands; with the first goes a pending
 //! record. The commit flushes the rest, settles a timestamp, refreshes what was read, and then is one
-//! small command: the record, committed. After it the intents are resolved span by span and the
-//! record removed. From the record's proposal on the work is a task of its own, so that a client
-//! that goes away cannot stop it half way.
+//! small command: the record, committed. Then the client has its answer, the intents are resolved
+//! span by span and the record is removed. From the record's proposal on the work is a task of its
+//! own, so that a client that goes away cannot stop it half way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -390,7 +390,7 @@ impl Txn {
     }
 }
 
-/// Commits by the record, resolves the intents, answers.
+/// Commits by the record, answers, resolves the intents.
 async fn decide(
     leaseholder: Arc<Leaseholder>,
     mut intents: Box<Intents>,
@@ -421,21 +421,22 @@ async fn decide(
         Ok(lease) => leaseholder.propose(lease, effects, None).await,
         Err(error) => Err(error),
     };
-    let result = match decided {
+    match decided {
         Ok(()) => {
+            // Decided and durable. Whoever meets what is left of it waits for it, this client, too.
+            leaseholder.committed(commit_ts);
+            let _ = answer.send(Ok(commit_ts));
             end(&leaseholder, intents, commit_ts).await;
-            Ok(commit_ts)
         }
         Err(error @ TxnError::Ambiguous(_)) => {
             intents.holder.lose();
-            Err(error)
+            let _ = answer.send(Err(error));
         }
         Err(error) => {
             end(&leaseholder, intents, Timestamp::ZERO).await;
-            Err(error)
+            let _ = answer.send(Err(error));
         }
-    };
-    let _ = answer.send(result);
+    }
 }
 
 /// Resolves the intents of a decided transaction and lets those go on who wait for it.

@@ -73,6 +73,8 @@ pub struct CommitRequest<'a> {
     pub read_ts: Timestamp,
     /// Ascending by key.
     pub writes: Vec<KeyWrite>,
+    /// None of the keys may exist.
+    pub absent: bool,
     /// Its locks: those that were read and are not written are confirmed.
     pub locks: std::slice::Iter<'a, HeldLock>,
     /// What it read.
@@ -84,13 +86,17 @@ pub struct CommitRequest<'a> {
 impl Leaseholder {
     /// Commits; returns the commit timestamp.
     pub async fn commit(self: &Arc<Leaseholder>, request: CommitRequest<'_>) -> Result<Timestamp, TxnError> {
-        let CommitRequest { who, identity, isolation, read_ts, mut writes, locks, reads, patience } = request;
+        let CommitRequest { who, identity, isolation, read_ts, mut writes, absent, locks, reads, patience } =
+            request;
         let lease = self.lease()?;
         // The locks taken on the way go when this function ends, behind the latches.
         let (latch, _taken) = self.latch_for_write(who, None, &mut writes, patience).await?;
         let own = Own { latch: Some(&latch), holder: None };
         let serializable = isolation == Isolation::Serializable;
         self.validate_writes(&writes, isolation, read_ts)?;
+        if absent && let Some(taken) = self.see_committed(&mut writes)?.iter().position(|exists| *exists) {
+            return Err(TxnError::Exists { key: writes[taken].key.clone() });
+        }
         if serializable {
             self.validate_written_reads(&writes, reads, read_ts)?;
         }

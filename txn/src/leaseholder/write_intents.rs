@@ -114,7 +114,7 @@ impl Leaseholder {
 
     /// Whether each latched key has a committed value; notes what is there. One pass over `data`: where
     /// a batch falls into a gap, as new keys mostly do, this is one look.
-    fn see_committed(&self, writes: &mut [KeyWrite]) -> Result<Vec<bool>, TxnError> {
+    pub(super) fn see_committed(&self, writes: &mut [KeyWrite]) -> Result<Vec<bool>, TxnError> {
         /// Entries to pass over one by one before it pays to seek.
         const STEPS: usize = 8;
         let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(Vec::new()) };
