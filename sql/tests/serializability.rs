@@ -298,7 +298,7 @@ fn commit_timestamps(world: &World) -> BTreeMap<String, u64> {
 fn run(seed: u64, faults: Faults) -> std::result::Result<usize, Violation> {
     let world = World::new(seed);
     let rng = Seeded::new(seed ^ 0x5a1);
-    let shape = if seed % 2 == 0 { Shape::Indexed } else { Shape::Plain };
+    let shape = if seed.is_multiple_of(2) { Shape::Indexed } else { Shape::Plain };
     let max_buffer_bytes = [200, DbConfig::default().max_buffer_bytes][rng.below(2) as usize];
     let db = world.open(DbConfig { max_buffer_bytes, faults, ..DbConfig::default() });
     let log = Arc::new(Log::default());

@@ -240,5 +240,10 @@ fn type_name(oid: i32) -> String {
         (2278, "void"),
         (2249, "record"),
     ];
-    known.iter().find(|(known, _)| *known == oid).map_or(oid.to_string(), |(_, name)| (*name).to_owned())
+    match known.iter().find(|(known, _)| *known == oid) {
+        Some((_, name)) => (*name).to_owned(),
+        // Numbered in the order in which all scripts create them.
+        None if oid >= 16384 => "of a table".to_owned(),
+        None => oid.to_string(),
+    }
 }

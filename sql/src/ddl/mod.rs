@@ -6,6 +6,7 @@
 //! cache. Data of indexes that go is removed later by [`garbage`].
 
 mod alter;
+mod builder;
 pub mod garbage;
 pub mod index;
 mod sequence;
@@ -89,6 +90,8 @@ pub struct Ddl<'a> {
     pub search_path: Arc<[String]>,
     /// Its isolation level.
     pub isolation: cairn_txn::Isolation,
+    /// Bytes of memory for building indexes (`maintenance_work_mem`).
+    pub memory: usize,
     /// Notices to show.
     pub notices: Vec<SqlError>,
 }

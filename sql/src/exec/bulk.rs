@@ -2,11 +2,10 @@
 //! keys are free is found out for all at once while they are written ([`Txn::insert_new`]), so a row
 //! costs neither a lock nor a read of its own.
 
-use bytes::Bytes;
 use cairn_txn::{Txn, TxnError};
 
 use super::writer::TableWriter;
-use crate::storage::entry::EntryKind;
+use crate::storage::entries::{Entries, Entry};
 use crate::storage::key::PREFIX_LEN;
 use crate::types::{Datum, TextContext};
 use crate::{Result, SqlError};
@@ -21,20 +20,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Rows that wait to be written.
 #[derive(Default)]
 pub struct Bulk {
-    /// All keys and values, one behind the other.
-    arena: Vec<u8>,
-    key: Vec<u8>,
-    entries: Vec<Entry>,
-}
-
-/// A row or one of its index entries.
-struct Entry {
-    /// Where its key begins, where its value does, and where that ends.
-    bounds: [usize; 3],
-    /// Position of the index.
-    index: usize,
-    /// What the caller calls the row by.
-    tag: u64,
+    entries: Entries,
 }
 
 impl Bulk {
@@ -42,35 +28,7 @@ impl Bulk {
     pub fn add(&mut self, writer: &TableWriter, row: &[Datum], text: &TextContext, tag: u64) -> Result<()> {
         writer.check_not_null(row, text)?;
         writer.assert_row_id(row);
-        let layout = &writer.layout;
-        // Keys are built alone: their length is checked.
-        self.key.clear();
-        layout.row_key(row, &mut self.key)?;
-        let primary_key = self.arena.len() + PREFIX_LEN..self.arena.len() + self.key.len();
-        let bounds = self.append(|arena| layout.row_value(row, arena))?;
-        self.entries.push(Entry { bounds, index: 0, tag });
-        for (position, index) in layout.indexes.iter().enumerate().skip(1) {
-            self.key.clear();
-            let kind = index.entry(row, &self.arena[primary_key.clone()], &mut self.key)?;
-            let bounds = self.append(|arena| {
-                // As IndexLayout::entry_value has it.
-                if kind == EntryKind::Unique {
-                    arena.extend_from_within(primary_key.clone());
-                }
-                Ok(())
-            })?;
-            self.entries.push(Entry { bounds, index: position, tag });
-        }
-        Ok(())
-    }
-
-    /// Appends the key at hand and a value to the arena; returns the bounds.
-    fn append(&mut self, value: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<[usize; 3]> {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(&self.key);
-        let middle = self.arena.len();
-        value(&mut self.arena)?;
-        Ok([start, middle, self.arena.len()])
+        self.entries.add(&writer.layout, 0..writer.layout.indexes.len(), row, tag)
     }
 
     /// Whether nothing waits.
@@ -80,7 +38,7 @@ impl Bulk {
 
     /// Whether it is time to write.
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= MAX_ENTRIES || self.arena.len() >= MAX_BYTES
+        self.entries.len() >= MAX_ENTRIES || self.entries.bytes() >= MAX_BYTES
     }
 
     /// Writes what waits. An error that concerns one row comes with its tag.
@@ -90,37 +48,25 @@ impl Bulk {
         writer: &TableWriter,
         text: &TextContext,
     ) -> std::result::Result<(), (Option<u64>, SqlError)> {
-        let arena = Bytes::from(std::mem::take(&mut self.arena));
-        let mut entries = std::mem::take(&mut self.entries);
-        let key = |entry: &Entry| &arena[entry.bounds[0]..entry.bounds[1]];
-        entries.sort_unstable_by(|a, b| key(a).cmp(key(b)).then(a.tag.cmp(&b.tag)));
+        let sorted = self.entries.sort();
         let violation = |entry: &Entry| {
-            let row = entries.iter().find(|other| other.index == 0 && other.tag == entry.tag);
-            let [start, middle, end] = row.expect("a row comes with its entries").bounds;
+            let is_row = |other: &&Entry| other.index == 0 && other.tag == entry.tag;
+            let row = sorted.entries().iter().find(is_row).expect("a row comes with its entries");
             let mut values = Vec::new();
-            let decoded = writer.layout.row.decode(
-                &arena[start + PREFIX_LEN..middle],
-                &arena[middle..end],
-                &mut values,
-            );
-            let error = match decoded {
+            let key = &sorted.key(row)[PREFIX_LEN..];
+            let error = match writer.layout.row.decode(key, sorted.value(row), &mut values) {
                 Ok(()) => writer.unique_violation(entry.index, &values, text),
                 Err(error) => error,
             };
             (Some(entry.tag), error)
         };
-        if let Some(pair) = entries.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
-            return Err(violation(&pair[1]));
+        if let Some(entry) = sorted.duplicate() {
+            return Err(violation(entry));
         }
-        let rows = entries.iter().map(|entry| {
-            let [start, middle, end] = entry.bounds;
-            (arena.slice(start..middle), arena.slice(middle..end))
-        });
-        match txn.insert_new(rows.collect()).await {
+        match txn.insert_new(sorted.writes(0..sorted.entries().len())).await {
             Ok(()) => Ok(()),
-            Err(TxnError::Exists { key: taken }) => {
-                let found = entries.binary_search_by(|entry| key(entry).cmp(&taken));
-                Err(violation(&entries[found.expect("it is one of the keys")]))
+            Err(TxnError::Exists { key }) => {
+                Err(violation(sorted.find(&key).expect("it is one of the keys")))
             }
             Err(error) => Err((None, error.into())),
         }

@@ -119,7 +119,7 @@ static DEFINITIONS: &[Definition] = &[
         "maintenance_work_mem",
         "64MB",
         Kind::Int(1024, 2147483647, Unit::Kilobytes),
-        "Memory of maintenance.",
+        "Memory for sorting the entries of an index that is built.",
     ),
     setting("max_connections", "100", Kind::Fixed, "Most connections."),
     setting("max_identifier_length", "63", Kind::Fixed, "Longest name."),

@@ -456,6 +456,7 @@ impl Session {
             }
         }
         let search_path = self.derived().view.search_path.clone();
+        let memory = (self.settings.number("maintenance_work_mem") as usize).saturating_mul(1024);
         let saved = self.txn.as_ref().map(|t| t.changes.clone()).unwrap_or_default();
         let txn = self.txn.as_deref_mut().expect("the caller opened one");
         txn.txn.begin_statement().await?;
@@ -465,6 +466,7 @@ impl Session {
             txn: &mut txn.txn,
             changes: &mut txn.changes,
             search_path,
+            memory,
             notices: Vec::new(),
         };
         let mut created = None;

@@ -5,6 +5,7 @@
 //! secondary entry's value is empty, or (unique, no NULLs: R2) the row's encoded primary key.
 
 pub mod check;
+pub mod entries;
 pub mod entry;
 pub mod key;
 pub mod row;

@@ -24,6 +24,7 @@ use cairn_kv::mvcc::TxnId;
 use cairn_kv::{Timestamp, local_keys, mvcc};
 
 use super::admit::outcome_unknown;
+use super::intent_holder::IntentHolder;
 use super::latch::{HashedKey, LatchGuard};
 use super::lock::{Patience, TakenLock};
 use super::lock_table::Requester;
@@ -93,7 +94,7 @@ impl Leaseholder {
         let (latch, _taken) = self.latch_for_write(who, None, &mut writes, patience).await?;
         let own = Own { latch: Some(&latch), holder: None };
         let serializable = isolation == Isolation::Serializable;
-        self.validate_writes(&writes, isolation, read_ts)?;
+        self.validate_writes(&writes, isolation, read_ts, None)?;
         if absent && let Some(taken) = self.see_committed(&mut writes)?.iter().position(|exists| *exists) {
             return Err(TxnError::Exists { key: writes[taken].key.clone() });
         }
@@ -163,7 +164,7 @@ impl Leaseholder {
     pub(super) async fn latch_for_write(
         self: &Arc<Leaseholder>,
         who: Requester,
-        own: Option<&Arc<super::intent_holder::IntentHolder>>,
+        own: Option<&Arc<IntentHolder>>,
         writes: &mut [KeyWrite],
         patience: Patience<'_>,
     ) -> Result<(LatchGuard, Vec<TakenLock>), TxnError> {
@@ -208,6 +209,7 @@ impl Leaseholder {
         writes: &[KeyWrite],
         isolation: Isolation,
         read_ts: Timestamp,
+        own: Option<&Arc<IntentHolder>>,
     ) -> Result<(), TxnError> {
         if self.faults.no_validation {
             return Ok(());
@@ -216,7 +218,7 @@ impl Leaseholder {
         for write in writes {
             let unchanged = match write.seen {
                 Some(seen) => {
-                    self.is_unwritten(&write.key, write.hash, seen.stamp)
+                    self.is_unwritten(&write.key, write.hash, seen.stamp, own)
                         || !mvcc::changed_since(self.engine(), &write.key, seen.upto, &mut scratch)?
                 }
                 None if isolation == Isolation::RepeatableRead => {
@@ -233,10 +235,10 @@ impl Leaseholder {
 
     /// Whether nothing has taken effect on a latched key since `stamp` was taken; false where only the
     /// engine knows.
-    fn is_unwritten(&self, key: &[u8], hash: KeyHash, stamp: Stamp) -> bool {
+    fn is_unwritten(&self, key: &[u8], hash: KeyHash, stamp: Stamp, own: Option<&Arc<IntentHolder>>) -> bool {
         // Stamps tell of resolved intents when all of a transaction's are resolved, before it leaves:
         // while one is in flight, the key may be resolved already.
-        !self.holders.may_hold(key) && stamp == self.slots.stamp(hash)
+        !self.holders.may_hold(key, own) && stamp == self.slots.stamp(hash)
     }
 
     /// Validates latched keys that were read and are written without having been locked.
@@ -253,7 +255,7 @@ impl Leaseholder {
         for index in 0..reads.point_count() {
             let read = reads.point(index);
             if let Some(write) = find(writes, read.key)
-                && !self.is_unwritten(&write.key, write.hash, read.stamp)
+                && !self.is_unwritten(&write.key, write.hash, read.stamp, None)
                 && mvcc::changed_since(self.engine(), read.key, read_ts, &mut scratch)?
             {
                 return Err(concurrent_update(read.key));

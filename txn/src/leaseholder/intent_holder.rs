@@ -189,9 +189,10 @@ impl IntentHolders {
             .any(|holder| !own.is_some_and(|own| Arc::ptr_eq(own, holder)) && holder.may_overlap(start, end))
     }
 
-    /// Whether any transaction may have an intent on `key`.
-    pub fn may_hold(&self, key: &[u8]) -> bool {
-        !self.is_empty() && self.holders.read().iter().any(|holder| holder.may_hold(key))
+    /// Whether another transaction may have an intent on `key`.
+    pub fn may_hold(&self, key: &[u8], own: Option<&Arc<IntentHolder>>) -> bool {
+        let is_other = |holder: &Arc<IntentHolder>| !own.is_some_and(|own| Arc::ptr_eq(own, holder));
+        !self.is_empty() && self.holders.read().iter().any(|holder| is_other(holder) && holder.may_hold(key))
     }
 
     /// The transaction `txn_id`, if it has intents.

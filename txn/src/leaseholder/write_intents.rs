@@ -57,7 +57,7 @@ impl Leaseholder {
             request;
         let lease = self.lease()?;
         let (latch, _taken) = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
-        self.validate_writes(&writes, isolation, read_ts)?;
+        self.validate_writes(&writes, isolation, read_ts, Some(holder))?;
         let mut committed = match absent {
             Some(_) => self.see_committed(&mut writes)?,
             None => Vec::new(),
@@ -112,32 +112,43 @@ impl Leaseholder {
         self.propose(lease, effects, Some(latch)).await
     }
 
-    /// Whether each latched key has a committed value; notes what is there. One pass over `data`: where
-    /// a batch falls into a gap, as new keys mostly do, this is one look.
+    /// Whether each latched key has a committed value; notes what is there. Where a batch falls into a
+    /// gap, as new keys mostly do, this is one look; where it is strewn among others, one per key.
     pub(super) fn see_committed(&self, writes: &mut [KeyWrite]) -> Result<Vec<bool>, TxnError> {
-        /// Entries to pass over one by one before it pays to seek.
-        const STEPS: usize = 8;
+        /// Seeks in a row that found no gap before points are read instead, and how many.
+        const SEEKS: usize = 4;
+        const POINTS: usize = 256;
         let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(Vec::new()) };
         let mut iter = self.engine().iter(Cf::Data, &first.key, &behind(&last.key))?;
         iter.seek_to_first();
         let mut exist = Vec::with_capacity(writes.len());
+        let (mut seeks, mut points, mut value) = (0, 0, Vec::new());
         for write in writes {
-            let mut steps = 0;
-            while iter.valid() && iter.key() < &write.key[..] {
-                if steps == STEPS {
+            let mut found = None;
+            if points > 0 {
+                points -= 1;
+                if self.engine().get(Cf::Data, &write.key, &mut value)? {
+                    found = Some(version::header(&write.key, &value)?);
+                }
+            } else {
+                if iter.valid() && iter.key() < &write.key[..] {
                     iter.seek(&write.key);
-                    break;
+                    seeks += 1;
+                } else {
+                    seeks = 0;
                 }
-                iter.next();
-                steps += 1;
+                match iter.entry() {
+                    Some((key, value)) if key == &write.key[..] => {
+                        found = Some(version::header(key, value)?);
+                    }
+                    _ => {}
+                }
+                if seeks == SEEKS {
+                    (seeks, points) = (0, POINTS);
+                }
             }
-            let (ts, exists) = match iter.entry() {
-                Some((key, value)) if key == &write.key[..] => {
-                    let header = version::header(key, value)?;
-                    (header.ts, !header.tombstone)
-                }
-                _ => (Timestamp::ZERO, false),
-            };
+            let (ts, exists) =
+                found.map_or((Timestamp::ZERO, false), |header| (header.ts, !header.tombstone));
             write.seen = Some(Seen { ts, upto: ts, stamp: self.slots.stamp(write.hash) });
             exist.push(exists);
         }

@@ -49,6 +49,7 @@ delete from heap where id = 0;
 create unique index heap_word on heap (word);
 select id from heap where word = 'number 2999';
 update heap set id = 1 where id = 2;
+delete from copied where id <> 0;
 alter table copied add primary key (word);
 alter table heap add primary key (id);
 insert into heap select 'y' || id, id from heap;
