@@ -183,7 +183,11 @@ impl Binder<'_> {
         let from = scalar.ty();
         let explicit = context == CastContext::Explicit;
         match scalar {
-            Scalar::Const { value: Datum::Null, .. } => {
+            Scalar::Const { value: Datum::Null, ty }
+                if ty.kind == TypeKind::Unknown
+                    || ty.kind == to.kind
+                    || cast(ty.kind, to.kind).is_some_and(|cast| cast.context <= context) =>
+            {
                 return Ok(Ok(Scalar::Const { value: Datum::Null, ty: to }));
             }
             Scalar::Const { value: Datum::Text(text), ty } if ty.kind == TypeKind::Unknown => {

@@ -140,9 +140,18 @@ impl Binder<'_> {
             ExprKind::NullIf(left, right) => {
                 let l = self.expr(left)?;
                 let r = self.expr(right)?;
+                let equal = self.find_operator(None, "=", &[l.ty().kind, r.ty().kind], position)?;
+                // The result is the left side as the operator takes it: NULLIF(1, 1.5) is numeric.
+                let taken = match equal.args[0] {
+                    TypeKind::AnyArray | TypeKind::AnyElement => l.ty(),
+                    // PostgreSQL compares a date with a timestamp as it is.
+                    TypeKind::Timestamp | TypeKind::TimestampTz if l.ty().kind != TypeKind::Unknown => l.ty(),
+                    kind if kind == l.ty().kind => l.ty(),
+                    kind => Type::new(kind),
+                };
+                let l = self.coerce(l, taken, CastContext::Implicit, left.position)?;
                 let value = self.known(l.clone(), left.position)?;
-                let equal =
-                    self.operator(None, "=", vec![(l, left.position), (r, right.position)], position)?;
+                let equal = self.apply(equal, vec![(l, left.position), (r, right.position)], position)?;
                 let ty = value.ty();
                 let null = Scalar::Const { value: Datum::Null, ty };
                 Ok(Scalar::Case { whens: vec![(equal, null)], otherwise: Some(Box::new(value)), ty })

@@ -873,11 +873,12 @@ fn name_of(expr: &Expr) -> Option<(String, bool)> {
         ExprKind::Exists(_) => ("exists".into(), true),
         ExprKind::Array(_) | ExprKind::ArraySubquery(_) => ("array".into(), true),
         ExprKind::Row(_) => ("row".into(), true),
-        ExprKind::Literal(Literal::Bool(_)) => ("bool".into(), false),
         ExprKind::Subquery(query) => match &query.body {
             QueryBody::Select(select) => match select.items.first()? {
                 SelectItem::Expr { alias: Some(alias), .. } => (alias.name.clone(), true),
-                SelectItem::Expr { expr, alias: None } => return name_of(expr),
+                SelectItem::Expr { expr, alias: None } => {
+                    (figure_name(expr).unwrap_or_else(|| "?column?".into()), true)
+                }
                 SelectItem::Star(_) => return None,
             },
             QueryBody::Values(_) => ("column1".into(), true),

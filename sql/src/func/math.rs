@@ -112,7 +112,7 @@ integers! {
 }
 
 macro_rules! per_integer {
-    ($($kind:ident $get:ident $ty:ty, $type_name:literal $prefix:literal;)*) => {
+    ($($kind:ident $get:ident $ty:ty, $wide:ty, $type_name:literal $prefix:literal;)*) => {
         static PER_INTEGER: &[Builtin] = &[$(
             Builtin::new(concat!($prefix, "mod"), &[$kind, $kind], $kind, Body::Plain(|a| remainder_of(a, |a| {
                 let (x, y) = ($get(&a[0]), $get(&a[1]));
@@ -140,10 +140,11 @@ macro_rules! per_integer {
                 Body::Plain(|a| Ok(Datum::$kind($get(&a[0]) ^ $get(&a[1]))))).operator("#"),
             Builtin::new(concat!($prefix, "not"), &[$kind], $kind,
                 Body::Plain(|a| Ok(Datum::$kind(!$get(&a[0]))))).operator("~"),
+            // As in C: a smallint is shifted as an integer, so nothing of it is left after 16 bits.
             Builtin::new(concat!($prefix, "shl"), &[$kind, Int4], $kind,
-                Body::Plain(|a| Ok(Datum::$kind($get(&a[0]).wrapping_shl(int4(&a[1]) as u32))))).operator("<<"),
+                Body::Plain(|a| Ok(Datum::$kind(<$wide>::from($get(&a[0])).wrapping_shl(int4(&a[1]) as u32) as $ty)))).operator("<<"),
             Builtin::new(concat!($prefix, "shr"), &[$kind, Int4], $kind,
-                Body::Plain(|a| Ok(Datum::$kind($get(&a[0]).wrapping_shr(int4(&a[1]) as u32))))).operator(">>"),
+                Body::Plain(|a| Ok(Datum::$kind(<$wide>::from($get(&a[0])).wrapping_shr(int4(&a[1]) as u32) as $ty)))).operator(">>"),
         )*];
     };
 }
@@ -153,9 +154,9 @@ fn remainder_of(a: &[Datum], f: fn(&[Datum]) -> Option<Datum>) -> Result<Datum> 
 }
 
 per_integer! {
-    Int2 int2 i16, "smallint" "int2";
-    Int4 int4 i32, "integer" "int4";
-    Int8 int8 i64, "bigint" "int8";
+    Int2 int2 i16, i32, "smallint" "int2";
+    Int4 int4 i32, i32, "integer" "int4";
+    Int8 int8 i64, i64, "bigint" "int8";
 }
 
 macro_rules! f8 {
@@ -328,6 +329,8 @@ static FLOATS: &[Builtin] = &[
     f8!("abs", |v| Ok(v.abs())),
     Builtin::new("float4um", &[Float4], Float4, Body::Plain(|a| Ok(Datum::Float4(-float4(&a[0])))))
         .operator("-"),
+    Builtin::new("float4abs", &[Float4], Float4, Body::Plain(|a| Ok(Datum::Float4(float4(&a[0]).abs()))))
+        .operator("@"),
     Builtin::new("float4up", &[Float4], Float4, Body::Plain(|a| Ok(a[0].clone()))).operator("+"),
     Builtin::new("abs", &[Float4], Float4, Body::Plain(|a| Ok(Datum::Float4(float4(&a[0]).abs())))),
     f8!("ceil", |v| Ok(v.ceil())),

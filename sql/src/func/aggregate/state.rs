@@ -775,7 +775,9 @@ impl Accumulator for Variance {
                 }
                 let below = n.mul(&if self.sample { Numeric::from(*count - 1) } else { n.clone() })?;
                 let variance = above.div(&below)?;
-                Ok(Datum::numeric(if self.root { variance.sqrt()? } else { variance }))
+                // The root is shown with as many digits as the variance.
+                let scale = variance.scale().unwrap_or(0);
+                Ok(Datum::numeric(if self.root { variance.sqrt_to(scale)? } else { variance }))
             }
             VarianceState::Float { count, deviations, .. } => {
                 let divisor = if self.sample { *count - 1.0 } else { *count };

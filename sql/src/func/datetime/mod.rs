@@ -412,12 +412,20 @@ static OPERATORS: &[Builtin] = &[
     .operator("-"),
 ];
 
+/// The age between two times. As in PostgreSQL, the infinite past has none.
+fn checked_age(a: i64, b: i64) -> Result<Span> {
+    if a == i64::MIN || b == i64::MIN {
+        return Err(timestamp_out_of_range());
+    }
+    Ok(age(a, b))
+}
+
 static FUNCTIONS: &[Builtin] = &[
     Builtin::new(
         "age",
         &[Timestamp, Timestamp],
         INTERVAL,
-        Body::Plain(|a| Ok(Datum::Interval(age(timestamp(&a[0]), timestamp(&a[1]))))),
+        Body::Plain(|a| Ok(Datum::Interval(checked_age(timestamp(&a[0]), timestamp(&a[1]))?))),
     ),
     Builtin::new(
         "age",
@@ -425,7 +433,10 @@ static FUNCTIONS: &[Builtin] = &[
         INTERVAL,
         Body::Context(|c, a| {
             let zone = &c.text.time_zone;
-            Ok(Datum::Interval(age(to_zone(timestamp(&a[0]), zone), to_zone(timestamp(&a[1]), zone))))
+            Ok(Datum::Interval(checked_age(
+                to_zone(timestamp(&a[0]), zone),
+                to_zone(timestamp(&a[1]), zone),
+            )?))
         }),
     )
     .stable(),
@@ -433,7 +444,7 @@ static FUNCTIONS: &[Builtin] = &[
         "age",
         &[Timestamp],
         INTERVAL,
-        Body::Context(|c, a| Ok(Datum::Interval(age(today(c) * MICROS_PER_DAY, timestamp(&a[0]))))),
+        Body::Context(|c, a| Ok(Datum::Interval(checked_age(today(c) * MICROS_PER_DAY, timestamp(&a[0]))?))),
     )
     .stable(),
     Builtin::new(
@@ -441,7 +452,10 @@ static FUNCTIONS: &[Builtin] = &[
         &[TimestampTz],
         INTERVAL,
         Body::Context(|c, a| {
-            Ok(Datum::Interval(age(today(c) * MICROS_PER_DAY, to_zone(timestamp(&a[0]), &c.text.time_zone))))
+            Ok(Datum::Interval(checked_age(
+                today(c) * MICROS_PER_DAY,
+                to_zone(timestamp(&a[0]), &c.text.time_zone),
+            )?))
         }),
     )
     .stable(),

@@ -2,12 +2,14 @@
 
 mod pattern;
 
+use std::sync::Arc;
+
 use super::args::*;
 use super::{Body, Builtin};
 use crate::types::TypeKind::{
     self, Any, AnyArray, AnyElement, Bool, Bpchar, Bytea, Int4, Int8, Name, Text, TextArray,
 };
-use crate::types::{Datum, Type, text_of};
+use crate::types::{Datum, TextContext, Type, text_of};
 use crate::{Result, SqlError, SqlState};
 
 /// Largest text a function builds (PostgreSQL's limit of a value).
@@ -575,6 +577,15 @@ macro_rules! t2 {
     };
 }
 
+/// What `value::text` gives: the output form, but a boolean in full.
+fn cast_to_text(value: &Datum, ty: Type, context: &TextContext) -> Arc<str> {
+    match value {
+        Datum::Bool(true) => "true".into(),
+        Datum::Bool(false) => "false".into(),
+        _ => text_of(value, ty, context).expect("strict functions get no NULL"),
+    }
+}
+
 static TEXTS: &[Builtin] = &[
     t2!("textcat", Text, |s, t| string([s, t].concat())).operator("||"),
     Builtin::new(
@@ -582,7 +593,7 @@ static TEXTS: &[Builtin] = &[
         &[Text, Any],
         Text,
         Body::Typed(|c, types, a| {
-            let right = text_of(&a[1], types[1], &c.text).expect("strict");
+            let right = cast_to_text(&a[1], types[1], &c.text);
             string([text(&a[0]), &right].concat())
         }),
     )
@@ -593,7 +604,7 @@ static TEXTS: &[Builtin] = &[
         &[Any, Text],
         Text,
         Body::Typed(|c, types, a| {
-            let left = text_of(&a[0], types[0], &c.text).expect("strict");
+            let left = cast_to_text(&a[0], types[0], &c.text);
             string([&*left, text(&a[1])].concat())
         }),
     )
@@ -763,7 +774,7 @@ static TEXTS: &[Builtin] = &[
         "quote_literal",
         &[AnyElement],
         Text,
-        Body::Typed(|c, types, a| string(quote_literal(&text_of(&a[0], types[0], &c.text).expect("strict")))),
+        Body::Typed(|c, types, a| string(quote_literal(&cast_to_text(&a[0], types[0], &c.text)))),
     )
     .stable(),
     Builtin::new(

@@ -211,10 +211,7 @@ fn translate(pattern: &str) -> Result<String> {
                     in_class = false;
                     out.push(']');
                 }
-                '\\' => {
-                    out.push('\\');
-                    out.extend(characters.next());
-                }
+                '\\' => escape(&mut characters, true, &mut out)?,
                 '&' | '~' => {
                     out.push('\\');
                     out.push(c);
@@ -234,22 +231,7 @@ fn translate(pattern: &str) -> Result<String> {
                 class_start = true;
                 out.push('[');
             }
-            '\\' => match characters.next() {
-                Some('y') => out.push_str("\\b"),
-                Some('Y') => out.push_str("\\B"),
-                Some('m') => out.push_str("\\b{start}"),
-                Some('M') => out.push_str("\\b{end}"),
-                Some('A') => out.push_str("\\A"),
-                Some('Z') => out.push_str("\\z"),
-                Some('1'..='9') => {
-                    return Err(SqlError::unsupported("a back reference in a regular expression"));
-                }
-                Some(c) => {
-                    out.push('\\');
-                    out.push(c);
-                }
-                None => out.push('\\'),
-            },
+            '\\' => escape(&mut characters, false, &mut out)?,
             '(' if characters.peek() == Some(&'?') => {
                 out.push('(');
                 out.push('?');
@@ -266,6 +248,90 @@ fn translate(pattern: &str) -> Result<String> {
         }
     }
     Ok(out)
+}
+
+/// What follows a backslash. Letters mean other things than in the regex crate (`\b` is a
+/// backspace, `\y` the edge of a word), and classes are those of the "C" locale.
+fn escape(
+    characters: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    in_class: bool,
+    out: &mut String,
+) -> Result<()> {
+    let invalid = || {
+        SqlError::new(
+            SqlState::INVALID_REGULAR_EXPRESSION,
+            "invalid regular expression: invalid escape \\ sequence",
+        )
+    };
+    let Some(c) = characters.next() else { return Err(invalid()) };
+    let mut hexadecimal = |least: usize, most: usize| {
+        let mut digits = String::new();
+        while digits.len() < most
+            && let Some(digit) = characters.next_if(char::is_ascii_hexdigit)
+        {
+            digits.push(digit);
+        }
+        if digits.len() < least {
+            return Err(invalid());
+        }
+        u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).ok_or_else(invalid)
+    };
+    let (digit, space, word) = ("0-9", " \\t-\\r", "0-9A-Za-z_");
+    let literal = match c {
+        'd' | 's' | 'w' => {
+            let members = match c {
+                'd' => digit,
+                's' => space,
+                _ => word,
+            };
+            out.push_str(&if in_class { members.to_owned() } else { format!("[{members}]") });
+            return Ok(());
+        }
+        'D' | 'S' | 'W' if !in_class => {
+            let members = match c {
+                'D' => digit,
+                'S' => space,
+                _ => word,
+            };
+            out.push_str(&format!("[^{members}]"));
+            return Ok(());
+        }
+        'y' | 'Y' | 'm' | 'M' | 'A' | 'Z' if !in_class => {
+            out.push_str(match c {
+                'y' => "(?-u:\\b)",
+                'Y' => "(?-u:\\B)",
+                'm' => "(?-u:\\b{start})",
+                'M' => "(?-u:\\b{end})",
+                'A' => "\\A",
+                _ => "\\z",
+            });
+            return Ok(());
+        }
+        '1'..='9' if !in_class => {
+            return Err(SqlError::unsupported("a back reference in a regular expression"));
+        }
+        'a' => '\u{7}',
+        'b' => '\u{8}',
+        'B' => '\\',
+        'e' => '\u{1b}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\u{b}',
+        '0' => '\0',
+        'c' => match characters.next() {
+            Some(control) => char::from((u32::from(control) & 31) as u8),
+            None => return Err(invalid()),
+        },
+        'x' => hexadecimal(1, 255)?,
+        'u' => hexadecimal(4, 4)?,
+        'U' => hexadecimal(8, 8)?,
+        c if c.is_ascii_alphanumeric() => return Err(invalid()),
+        c => c,
+    };
+    out.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+    Ok(())
 }
 
 thread_local! {

@@ -119,15 +119,21 @@ fn ln_at(digits: &BigInt, scale: i64, to: i64) -> BigInt {
 impl Numeric {
     /// Square root.
     pub fn sqrt(&self) -> Result<Numeric> {
+        let Finite(d) = self else { return self.sqrt_to(0) };
+        let (digits, scale) = d.as_bigint_and_scale();
+        let (weight, _) = leading_digit(&digits, scale);
+        let result_weight = if weight >= 0 { weight * 4 / 2 + 1 } else { 1 - (1 - weight * 4) / 2 };
+        self.sqrt_to(result_scale(result_weight, &[scale]))
+    }
+
+    /// The square root with `to` digits behind the point.
+    pub fn sqrt_to(&self, to: i64) -> Result<Numeric> {
         match self {
             NaN => Ok(NaN),
             Infinity => Ok(Infinity),
             _ if self.signum() < 0 => Err(invalid_power("cannot take square root of a negative number")),
             Finite(d) => {
                 let (digits, scale) = d.as_bigint_and_scale();
-                let (weight, _) = leading_digit(&digits, scale);
-                let result_weight = if weight >= 0 { weight * 4 / 2 + 1 } else { 1 - (1 - weight * 4) / 2 };
-                let to = result_scale(result_weight, &[scale]);
                 // One digit more, then round: the root of an integer is exact or irrational.
                 let shifted = digits.as_ref() * pow10(2 * (to + 1)) / pow10(scale);
                 Numeric::new(drop_digits(&shifted.sqrt(), 1), to)
