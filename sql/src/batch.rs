@@ -13,6 +13,9 @@ use crate::types::{Datum, TypeKind, compare, hash_into};
 /// Rows of a full batch.
 pub const BATCH_ROWS: usize = 1024;
 
+/// Bytes that close a batch before it has all its rows: some values are of megabytes.
+pub const BATCH_BYTES: usize = 4 << 20;
+
 /// One bit for each row.
 #[derive(Clone, Debug, Default)]
 pub struct Bitmap {
@@ -480,6 +483,20 @@ impl Column {
                 _ => hash_into(&self.get(i), self.kind, &mut hasher),
             }
             *hash = hasher.finish();
+        }
+    }
+
+    /// Whether values differ in size.
+    pub fn varies(&self) -> bool {
+        matches!(self.values, Values::Text(_) | Values::Bytea(_) | Values::Any(_))
+    }
+
+    /// Bytes of the value in row `i` that stand outside its fixed part.
+    pub fn heap_size(&self, i: usize) -> usize {
+        match &self.values {
+            Values::Text(v) | Values::Bytea(v) => v.get(i).len(),
+            Values::Any(v) => v[i].heap_size(),
+            _ => 0,
         }
     }
 

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use cairn_kv::seam::BoxFuture;
 use hashbrown::HashTable;
 
-use super::row_hash::{Materialized, hash_rows, materialize};
+use super::row_hash::{Materialized, fitting_pairs, hash_rows, materialize};
 use super::{Context, Meters, Operator, Plan, PlanRef};
 use crate::Result;
 use crate::batch::{BATCH_ROWS, Batch, Column};
 use crate::expr::Program;
 use crate::plan::physical::JoinKind;
 use crate::types::TypeKind;
+
+/// Pairs of rows that end the look-up of a probe batch for now: keys that many rows share would make
+/// the square of them.
+const MANY_PAIRS: usize = 64 * BATCH_ROWS;
 
 /// A hash join.
 pub struct HashJoinPlan {
@@ -34,7 +38,9 @@ struct HashJoin {
     left: Box<dyn Operator>,
     right: Box<dyn Operator>,
     built: Option<Build>,
-    /// Pairs not yet returned: a probe batch and matches into both sides.
+    /// What is left of the probe batch at work.
+    probing: Option<Batch>,
+    /// Pairs not yet returned: a piece of the probe batch and matches into both sides.
     pending: Option<Pairs>,
     left_done: bool,
     /// Where the unmatched right rows go on.
@@ -69,6 +75,7 @@ impl Plan for Arc<HashJoinPlan> {
             left: self.left.open(meters),
             right: self.right.open(meters),
             built: None,
+            probing: None,
             pending: None,
             left_done: false,
             unmatched: 0,
@@ -154,7 +161,8 @@ pub fn join_rows(
 }
 
 impl HashJoin {
-    /// Matches of a probe batch, residual condition included.
+    /// Matches of a probe batch, residual condition included. Where there are many, the rest of the batch
+    /// waits in `probing`.
     fn probe(&mut self, batch: Batch, cx: &mut Context<'_>) -> Result<Pairs> {
         let plan = self.plan.clone();
         let build = self.built.as_mut().expect("built before probing");
@@ -162,7 +170,13 @@ impl HashJoin {
         let keys: Vec<&Column> = keys.iter().map(Arc::as_ref).collect();
         let hashes = hash_rows(&keys, batch.rows);
         let (mut left, mut right) = (Vec::new(), Vec::new());
+        let mut looked_up = batch.rows;
         for (i, hash) in hashes.into_iter().enumerate() {
+            if left.len() >= MANY_PAIRS {
+                looked_up = i;
+                self.probing = Some(super::limit::slice(batch.clone(), i, batch.rows).compact());
+                break;
+            }
             let mut row = build.find(&keys, i, hash);
             let stop_at_first =
                 plan.residual.is_none() && matches!(plan.kind, JoinKind::Semi | JoinKind::Anti);
@@ -174,12 +188,19 @@ impl HashJoin {
         }
         if let Some(residual) = &plan.residual {
             let mut kept = (Vec::new(), Vec::new());
-            for (left, right) in left.chunks(4 * BATCH_ROWS).zip(right.chunks(4 * BATCH_ROWS)) {
-                let pairs = join_rows(&batch, left, &build.rows.columns, plan.right.kinds(), right);
+            let mut from = 0;
+            while from < left.len() {
+                cx.check_cancel()?;
+                let to = left.len().min(from + 4 * BATCH_ROWS);
+                let (l, r) = (&left[from..to], &right[from..to]);
+                let fitting = fitting_pairs(&batch.columns, l, &build.rows.columns, r);
+                let (l, r) = (&l[..fitting], &r[..fitting]);
+                let pairs = join_rows(&batch, l, &build.rows.columns, plan.right.kinds(), r);
                 for i in residual.select(cx.eval, &pairs)? {
-                    kept.0.push(left[i as usize]);
-                    kept.1.push(right[i as usize]);
+                    kept.0.push(l[i as usize]);
+                    kept.1.push(r[i as usize]);
                 }
+                from += fitting;
             }
             (left, right) = kept;
         }
@@ -188,7 +209,7 @@ impl HashJoin {
                 build.matched[*row as usize] = true;
             }
         }
-        let (left, right) = extend_pairs(plan.kind, batch.rows, left, right);
+        let (left, right) = extend_pairs(plan.kind, looked_up, left, right);
         Ok(Pairs { batch, left, right, from: 0 })
     }
 }
@@ -246,18 +267,25 @@ impl Operator for HashJoin {
             }
             let only_left = matches!(self.plan.kind, JoinKind::Semi | JoinKind::Anti);
             loop {
-                cx.check_cancel()?;
+                cx.breathe().await?;
                 if let Some(pairs) = &mut self.pending {
                     let to = pairs.left.len().min(pairs.from + 4 * BATCH_ROWS);
                     let (left, right) = (&pairs.left[pairs.from..to], &pairs.right[pairs.from..to]);
                     if !left.is_empty() {
                         let build = self.built.as_ref().expect("built before probing");
                         let columns = if only_left { &[][..] } else { &build.rows.columns[..] };
+                        let fitting = fitting_pairs(&pairs.batch.columns, left, columns, right);
+                        let (left, right) = (&left[..fitting], &right[..fitting]);
                         let batch = join_rows(&pairs.batch, left, columns, self.plan.right.kinds(), right);
-                        pairs.from = to;
+                        pairs.from += fitting;
                         return Ok(Some(batch));
                     }
                     self.pending = None;
+                }
+                if let Some(rest) = self.probing.take() {
+                    let pairs = self.probe(rest, cx)?;
+                    self.pending = Some(pairs);
+                    continue;
                 }
                 if !self.left_done {
                     match self.left.next(cx).await? {

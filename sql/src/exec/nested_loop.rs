@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn_kv::seam::BoxFuture;
 
 use super::hash_join::{extend_pairs, join_rows, nulls};
-use super::row_hash::{Materialized, materialize};
+use super::row_hash::{Materialized, fitting_pairs, materialize};
 use super::scan::read_row;
 use super::{Context, Meters, Operator, Plan, PlanRef};
 use crate::Result;
@@ -34,8 +34,18 @@ struct NestedLoop {
     matched: Vec<bool>,
     /// The left batch at work and its next row.
     current: Option<(Batch, usize)>,
+    /// Pairs not yet returned: some rows of the left batch and matches into both sides.
+    pending: Option<Pairs>,
     left_done: bool,
     unmatched: usize,
+}
+
+/// Row numbers of pairs: `u32::MAX` on the right is a row of NULLs.
+struct Pairs {
+    part: Batch,
+    left: Vec<u32>,
+    right: Vec<u32>,
+    from: usize,
 }
 
 impl Plan for Arc<NestedLoopPlan> {
@@ -47,6 +57,7 @@ impl Plan for Arc<NestedLoopPlan> {
             rows: None,
             matched: Vec::new(),
             current: None,
+            pending: None,
             left_done: false,
             unmatched: 0,
         })
@@ -54,8 +65,8 @@ impl Plan for Arc<NestedLoopPlan> {
 }
 
 impl NestedLoop {
-    /// Joins left rows of a dense batch from `from` on: as many as give about a batch of pairs.
-    fn join(&mut self, batch: &Batch, from: usize, cx: &Context<'_>) -> Result<(Batch, usize)> {
+    /// Pairs of left rows of a dense batch from `from` on: as many as give about a batch of pairs.
+    fn join(&mut self, batch: &Batch, from: usize, cx: &Context<'_>) -> Result<(Pairs, usize)> {
         let right = self.rows.as_ref().expect("materialized before joining");
         let per_row = right.rows.max(1);
         let to = batch.rows.min(from + (4 * BATCH_ROWS / per_row).max(1));
@@ -71,13 +82,19 @@ impl NestedLoop {
         if let Some(on) = &self.plan.on {
             let mut kept = (Vec::new(), Vec::new());
             // One left row may have more pairs than are wanted in memory at once.
-            for (l, r) in left_rows.chunks(8 * BATCH_ROWS).zip(right_rows.chunks(8 * BATCH_ROWS)) {
+            let mut at = 0;
+            while at < left_rows.len() {
                 cx.check_cancel()?;
+                let to = left_rows.len().min(at + 8 * BATCH_ROWS);
+                let (l, r) = (&left_rows[at..to], &right_rows[at..to]);
+                let fitting = fitting_pairs(&part.columns, l, &right.columns, r);
+                let (l, r) = (&l[..fitting], &r[..fitting]);
                 let pairs = join_rows(&part, l, &right.columns, kinds, r);
                 for i in on.select(cx.eval, &pairs)? {
                     kept.0.push(l[i as usize]);
                     kept.1.push(r[i as usize]);
                 }
+                at += fitting;
             }
             (left_rows, right_rows) = kept;
         }
@@ -86,10 +103,25 @@ impl NestedLoop {
                 self.matched[*row as usize] = true;
             }
         }
-        let (l, r) = extend_pairs(self.plan.kind, to - from, left_rows, right_rows);
+        let (left, right) = extend_pairs(self.plan.kind, to - from, left_rows, right_rows);
+        Ok((Pairs { part, left, right, from: 0 }, to))
+    }
+
+    /// The next batch of pending pairs.
+    fn emit(&mut self) -> Option<Batch> {
+        let pairs = self.pending.as_mut()?;
+        let right = self.rows.as_ref().expect("materialized before joining");
+        let to = pairs.left.len().min(pairs.from + 8 * BATCH_ROWS);
+        let (l, r) = (&pairs.left[pairs.from..to], &pairs.right[pairs.from..to]);
         let only_left = matches!(self.plan.kind, JoinKind::Semi | JoinKind::Anti);
         let columns = if only_left { &[][..] } else { &right.columns[..] };
-        Ok((join_rows(&part, &l, columns, kinds, &r), to))
+        let fitting = fitting_pairs(&pairs.part.columns, l, columns, r);
+        if fitting == 0 {
+            self.pending = None;
+            return None;
+        }
+        pairs.from += fitting;
+        Some(join_rows(&pairs.part, &l[..fitting], columns, self.plan.right.kinds(), &r[..fitting]))
     }
 }
 
@@ -104,14 +136,15 @@ impl Operator for NestedLoop {
                 self.rows = Some(rows);
             }
             loop {
-                cx.check_cancel()?;
+                cx.breathe().await?;
+                if let Some(joined) = self.emit() {
+                    return Ok(Some(joined));
+                }
                 if let Some((batch, from)) = self.current.take() {
-                    let (joined, to) = self.join(&batch, from, cx)?;
+                    let (pairs, to) = self.join(&batch, from, cx)?;
+                    self.pending = Some(pairs);
                     if to < batch.rows {
                         self.current = Some((batch, to));
-                    }
-                    if joined.rows > 0 {
-                        return Ok(Some(joined));
                     }
                     continue;
                 }

@@ -1,11 +1,13 @@
 //! Stored rows found by hash: the common part of hash joins, grouping, DISTINCT and set operations.
 
+use std::sync::Arc;
+
 use cairn_kv::seam::BoxFuture;
 use hashbrown::HashTable;
 
 use super::{Context, Operator};
 use crate::Result;
-use crate::batch::{Batch, Column};
+use crate::batch::{BATCH_BYTES, Batch, Column};
 use crate::types::TypeKind;
 
 /// Rows kept in columns, found by equality of all their columns (NULLs equal each other).
@@ -119,7 +121,33 @@ pub fn materialize<'a>(
     })
 }
 
+/// How many of the pairs of rows make a batch of about [`BATCH_BYTES`]; at least one, if there are any.
+/// Rows of NULLs (`u32::MAX`) weigh nothing.
+pub fn fitting_pairs(left: &[Arc<Column>], left_rows: &[u32], right: &[Column], right_rows: &[u32]) -> usize {
+    let left: Vec<&Column> = left.iter().map(Arc::as_ref).filter(|c| c.varies()).collect();
+    let right: Vec<&Column> = right.iter().filter(|c| c.varies()).collect();
+    if left.is_empty() && right.is_empty() {
+        return left_rows.len();
+    }
+    let size = |columns: &[&Column], row: u32| {
+        if row == u32::MAX { 0 } else { columns.iter().map(|c| c.heap_size(row as usize)).sum::<usize>() }
+    };
+    let mut bytes = 0;
+    for (i, (l, r)) in left_rows.iter().zip(right_rows).enumerate() {
+        bytes += size(&left, *l) + size(&right, *r);
+        if bytes > BATCH_BYTES {
+            return i.max(1);
+        }
+    }
+    left_rows.len()
+}
+
 impl Materialized {
+    /// How many of the rows make a batch of about [`BATCH_BYTES`]; at least one, if there are any.
+    pub fn fitting(&self, rows: &[u32]) -> usize {
+        fitting_pairs(&[], rows, &self.columns, rows)
+    }
+
     /// Rows `rows` as a batch.
     pub fn gather(&self, rows: &[u32]) -> Batch {
         let columns = self.columns.iter().map(|c| std::sync::Arc::new(c.gather(rows))).collect();

@@ -10,7 +10,7 @@ use cairn_txn::Scan;
 
 use super::access::AccessPlan;
 use super::{Context, Meters, Operator, Plan};
-use crate::batch::{Batch, Column};
+use crate::batch::{BATCH_BYTES, Batch, Column};
 use crate::catalog::TableDesc;
 use crate::expr::Program;
 use crate::storage::entry::TableLayout;
@@ -355,14 +355,15 @@ async fn scan_chunk(
     }
     let wanted = (wanted as usize).min(SCAN_ROWS);
     let mut columns = decoder.columns(wanted.min(SCAN_ROWS));
-    let mut rows = 0;
+    let (mut rows, mut bytes) = (0, 0);
     let mut failure = None;
     let next = cx
         .txn
         .scan(scan, &mut |key, value| match decoder.decode(key, value, &mut columns) {
             Ok(()) => {
                 rows += 1;
-                rows < wanted
+                bytes += value.len();
+                rows < wanted && bytes < BATCH_BYTES
             }
             Err(error) => {
                 failure = Some(error);

@@ -61,9 +61,9 @@ impl Sort {
     async fn sort(&mut self, cx: &mut Context<'_>) -> Result<(Materialized, Vec<u32>)> {
         let limit = self.limit.and_then(|l| usize::try_from(l).ok()).filter(|l| *l <= 1 << 20);
         let Some(limit) = limit else {
-            let all = materialize(&mut self.input, &self.kinds, cx).await?;
+            let mut all = materialize(&mut self.input, &self.kinds, cx).await?;
             cx.memory.take(all.rows * 8)?;
-            let order = self.order(&all, cx)?;
+            let order = self.order(&mut all, cx)?;
             return Ok((all, order));
         };
         let empty = || Materialized {
@@ -87,7 +87,7 @@ impl Sort {
                 }
             }
             if done || kept.rows > (limit * SLACK).max(4 * BATCH_ROWS) {
-                let mut order = self.order(&kept, cx)?;
+                let mut order = self.order(&mut kept, cx)?;
                 order.truncate(limit);
                 if done {
                     return Ok((kept, order));
@@ -105,13 +105,38 @@ impl Sort {
     }
 
     /// The rows' numbers in sorted order; equal rows keep theirs.
-    fn order(&self, rows: &Materialized, cx: &Context<'_>) -> Result<Vec<u32>> {
-        let batch = Batch::new(rows.columns.iter().map(|c| Arc::new(c.clone())).collect(), rows.rows);
-        let keys = self.keys.iter().map(|k| k.program.eval(cx.eval, &batch)).collect::<Result<Vec<_>>>()?;
+    fn order(&self, rows: &mut Materialized, cx: &Context<'_>) -> Result<Vec<u32>> {
+        // The columns are lent to a batch, not copied.
+        let columns = std::mem::take(&mut rows.columns).into_iter().map(Arc::new).collect();
+        let batch = Batch::new(columns, rows.rows);
+        let mut accounted = 0;
+        let keys = self.keys.iter().map(|k| key_column(k, &batch, cx, &mut accounted));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
         let mut order: Vec<u32> = (0..rows.rows as u32).collect();
         order.sort_by(|a, b| compare(&self.keys, &keys, *a as usize, *b as usize));
+        drop(keys);
+        cx.memory.give(accounted);
+        rows.columns = batch.columns.into_iter().map(Arc::unwrap_or_clone).collect();
         Ok(order)
     }
+}
+
+/// A key's values: a column as it is, anything else computed piece by piece, so that it is accounted
+/// for before there is too much of it.
+fn key_column(key: &Key, batch: &Batch, cx: &Context<'_>, accounted: &mut usize) -> Result<Arc<Column>> {
+    if key.program.as_column().is_some() {
+        return key.program.eval(cx.eval, batch);
+    }
+    let mut column = Column::new(key.program.ty().kind, 0);
+    for from in (0..batch.rows).step_by(BATCH_ROWS) {
+        cx.check_cancel()?;
+        let to = batch.rows.min(from + BATCH_ROWS);
+        let part = key.program.eval(cx.eval, &super::limit::slice(batch.clone(), from, to).compact())?;
+        cx.memory.take(part.memory())?;
+        *accounted += part.memory();
+        column.extend(&part);
+    }
+    Ok(Arc::new(column))
 }
 
 fn compare(keys: &[Key], columns: &[Arc<Column>], a: usize, b: usize) -> Ordering {
@@ -143,6 +168,7 @@ impl Operator for Sort {
             }
             let (rows, order) = self.sorted.as_ref().expect("just sorted");
             let end = order.len().min(self.next + BATCH_ROWS);
+            let end = self.next + rows.fitting(&order[self.next..end]);
             if self.next == end {
                 cx.memory.give(rows.bytes);
                 return Ok(None);

@@ -15,7 +15,7 @@ use crate::batch::{Batch, Bitmap, Column, Strings, Values};
 use crate::func::{Comparison, Kernel};
 use crate::types::order::compare_f64;
 use crate::types::{Datum, TypeKind, compare};
-use crate::{Result, SqlError};
+use crate::{Result, SqlError, SqlState};
 
 /// The rows that are evaluated.
 #[derive(Clone, Copy)]
@@ -402,6 +402,9 @@ fn booleans(len: usize, mut value: impl FnMut(usize) -> Option<bool>) -> Vector 
     Vector::Column(Arc::new(column))
 }
 
+/// What a function may return for all rows of a batch together: as much as PostgreSQL allows one value.
+const MOST_BYTES: usize = 1 << 30;
+
 fn call_rows(call: &Call, context: &EvalContext, batch: &Batch, rows: Rows<'_>) -> Result<Vector> {
     let len = rows.len();
     let args = call.args.iter().map(|a| evaluate(a, context, batch, rows)).collect::<Result<Vec<_>>>()?;
@@ -422,13 +425,23 @@ fn call_rows(call: &Call, context: &EvalContext, batch: &Batch, rows: Rows<'_>) 
         return Ok(Vector::Column(Arc::new(column)));
     }
     let mut column = Column::new(call.kind, len);
+    let varies = column.varies();
+    let mut bytes = 0;
     for i in 0..len {
         if call.function.strict && args.iter().any(|a| a.is_null(i)) {
             column.push_null();
             continue;
         }
         let values: SmallVec<[Datum; 3]> = args.iter().map(|a| a.get(i)).collect();
-        column.push(&call.function.call(context, &call.types, &values)?);
+        let value = call.function.call(context, &call.types, &values)?;
+        if varies {
+            bytes += value.heap_size();
+            if bytes > MOST_BYTES {
+                return Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory")
+                    .detail(format!("The values of {} rows together are larger than 1 GiB.", i + 1)));
+            }
+        }
+        column.push(&value);
     }
     Ok(Vector::Column(Arc::new(column)))
 }
