@@ -30,7 +30,7 @@ use cairn_sql::session::{Outcome, ResultSink, TransactionStatus};
 use cairn_sql::{SqlError, SqlState};
 use cairn_txn::CancelToken;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use backend::Backend;
 use frontend::{Bind, Frame, Message, Target};
@@ -261,10 +261,23 @@ where
 
     /// Feeds COPY FROM STDIN until the client ends it or it fails.
     async fn copy_in(&mut self, mut outcome: Outcome) -> Result<(), Failure> {
+        // One statement, however many messages it takes and however long the client lets it wait.
+        let deadline = self.session.statement_timeout().map(|timeout| Instant::now() + timeout);
         while outcome == Outcome::CopyIn {
             self.send().await?;
             outcome = loop {
-                let frame = match self.next(Waiting::Copy).await {
+                let incoming = match deadline {
+                    None => self.next(Waiting::Copy).await,
+                    Some(deadline) => match timeout_at(deadline, self.next(Waiting::Copy)).await {
+                        Ok(incoming) if Instant::now() < deadline => incoming,
+                        _ => {
+                            let error = statement_timeout();
+                            self.session.copy_fail(error.message()).await;
+                            return Err(Failure::Error(error));
+                        }
+                    },
+                };
+                let frame = match incoming {
                     Ok(Incoming::Message(frame)) => frame,
                     Ok(Incoming::Refused(_, error)) => {
                         self.session.copy_fail(error.message()).await;
@@ -277,7 +290,8 @@ where
                     Err(ending) => return Err(Failure::Ending(ending)),
                 };
                 let message = frame.decode().map_err(|error| Failure::Ending(Ending::Fatal(error)))?;
-                let watch = watching(&self.session, &self.handle, &self.cancel, &self.completed);
+                let mut watch = watching(&self.session, &self.handle, &self.cancel, &self.completed);
+                watch.timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 match message {
                     Message::CopyData(data) => {
                         let (result, cause) = {
@@ -403,8 +417,7 @@ where
             Some(Cause::Gone) => Failure::Ending(Ending::Quiet),
             Some(Cause::Shutdown) => Failure::Ending(Ending::Fatal(admin_shutdown())),
             Some(Cause::Timeout) if error.state() == SqlState::QUERY_CANCELED => {
-                let message = "canceling statement due to statement timeout";
-                Failure::Error(SqlError::new(SqlState::QUERY_CANCELED, message))
+                Failure::Error(statement_timeout())
             }
             _ => Failure::Error(error),
         })
@@ -483,6 +496,10 @@ fn watching<'a, B: Backend>(
 /// without it.
 fn text_of(frame: &Frame, text: &str) -> Bytes {
     if text.is_ascii() { Bytes::new() } else { frame.body.slice_ref(text.as_bytes()) }
+}
+
+fn statement_timeout() -> SqlError {
+    SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
 }
 
 fn admin_shutdown() -> SqlError {

@@ -265,6 +265,32 @@ async fn a_lock_wait_is_canceled_and_times_out() {
 }
 
 #[tokio::test]
+async fn a_copy_times_out_as_one_statement() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int)").await.unwrap();
+    client.batch_execute("SET statement_timeout = 300").await.unwrap();
+    let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.unwrap();
+    pin_mut!(sink);
+    // No single message takes long; those behind the timeout may find the sink closed.
+    for _ in 0..25 {
+        let _ = sink.send(Bytes::from_static(b"1\n")).await;
+        let _ = sink.flush().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let error = sink.finish().await.unwrap_err();
+    let error = error.as_db_error().expect("an answer of the server");
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("57014", "canceling statement due to statement timeout")
+    );
+    let rows = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(rows, 0);
+    node.stop();
+}
+
+#[tokio::test]
 async fn acknowledged_rows_survive_kill_9() {
     let root = tempfile::tempdir().unwrap();
     let mut acknowledged = 0;
