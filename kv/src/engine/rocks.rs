@@ -479,8 +479,11 @@ fn db_options(options: &RocksOptions, read_only: bool) -> Options {
     db.set_log_level(LogLevel::Warn);
     if read_only {
         // Without this RocksDB would start a log file in the directory.
-        db.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Error, |_, message| {
-            tracing::warn!("rocksdb: {message}");
+        db.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Error, |level, message| {
+            // Headers, hundreds of lines of options, pass whatever the level.
+            if !matches!(level, LogLevel::Header) {
+                tracing::warn!("rocksdb: {message}");
+            }
         }));
     }
     db
