@@ -1,7 +1,7 @@
 //! What a workload asks of a database, whichever way it is reached.
 //!
 //! Every table has the same shape, `(k bigint PRIMARY KEY, v bigint NOT NULL)`, some with a secondary
-//! index on `v`. The drivers: SQL text in a session of the simulated node, the same text over a
+//! index on `v`, one without the primary key. The drivers: SQL text in a session of the simulated node, the same text over a
 //! socket, and bare `cairn_txn` transactions that keep the index themselves.
 
 use std::fmt;
@@ -20,17 +20,33 @@ pub enum Table {
     Items,
     /// Random transactions.
     Cells,
+    /// Load workload: row → batch.
+    Loads,
+    /// Load workload: the same without a key.
+    Heap,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] =
-        [Table::Accounts, Table::Ledger, Table::Registers, Table::Items, Table::Cells];
+    pub const ALL: [Table; 7] = [
+        Table::Accounts,
+        Table::Ledger,
+        Table::Registers,
+        Table::Items,
+        Table::Cells,
+        Table::Loads,
+        Table::Heap,
+    ];
 
     /// Whether it has an index on `v`. Writes of an index entry are blind, so a transaction that
     /// makes one commits at a timestamp of its own; where there is none it may commit at its snapshot.
     pub const fn is_indexed(self) -> bool {
-        matches!(self, Table::Accounts | Table::Items)
+        matches!(self, Table::Accounts | Table::Items | Table::Loads)
+    }
+
+    /// Whether `k` is its primary key.
+    pub const fn has_key(self) -> bool {
+        !matches!(self, Table::Heap)
     }
 
     /// Name in SQL.
@@ -41,6 +57,8 @@ impl Table {
             Table::Registers => "registers",
             Table::Items => "items",
             Table::Cells => "cells",
+            Table::Loads => "loads",
+            Table::Heap => "heap",
         }
     }
 }
@@ -102,12 +120,32 @@ pub enum Op {
         /// Key.
         key: i64,
     },
+    /// `amount` from one account to another, in one statement.
+    Transfer {
+        /// From this account.
+        from: i64,
+        /// To this one.
+        to: i64,
+        /// This much.
+        amount: i64,
+    },
+    /// Rows by COPY: keys from `first` on, all with the same value.
+    Load {
+        /// Table.
+        table: Table,
+        /// First key.
+        first: i64,
+        /// Number of rows.
+        count: i64,
+        /// Value.
+        value: i64,
+    },
     /// All rows in order of keys.
     Scan {
         /// Table.
         table: Table,
     },
-    /// The rows with a value, by the secondary index, in order of keys.
+    /// The rows with a value, by the secondary index if there is one, in order of keys.
     ByValue {
         /// Table.
         table: Table,
@@ -178,6 +216,8 @@ pub trait Client: Send {
     fn create_tables(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Begins a transaction; without one each statement commits itself.
     fn begin(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Begins a transaction with a snapshot per statement.
+    fn begin_read_committed(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Begins a read-only transaction in the past, at what [`Client::past`] gave.
     fn begin_as_of(&mut self, past: &str) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Names the present for [`Client::begin_as_of`]; asked outside a transaction.

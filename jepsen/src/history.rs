@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::check::linear::Operation;
 use crate::check::serial::Transaction;
+use crate::client::Table;
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub struct Transfer {
     pub outcome: Outcome,
 }
 
+/// A batch of the load workload: rows whose value is its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Where it is loaded to.
+    pub table: Table,
+    /// Rows.
+    pub count: i64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
 /// The life of an element of the set workload.
 #[derive(Clone, Copy, Debug)]
 pub struct Element {
@@ -56,6 +68,8 @@ pub struct Histories {
     pub transactions: Vec<Transaction>,
     /// Bank workload, by transfer.
     pub transfers: BTreeMap<i64, Transfer>,
+    /// Load workload, by number.
+    pub batches: BTreeMap<i64, Batch>,
     /// Set workload, by key.
     pub elements: BTreeMap<i64, Element>,
     /// Whole accounts tables as read at a snapshot, for time travel.

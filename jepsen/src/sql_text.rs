@@ -7,7 +7,8 @@ use crate::client::{Answer, Failure, Op, Table};
 pub fn create_tables() -> Vec<String> {
     let table = |table: Table| {
         let name = table.name();
-        let create = format!("CREATE TABLE {name} (k bigint PRIMARY KEY, v bigint NOT NULL)");
+        let key = if table.has_key() { "PRIMARY KEY" } else { "NOT NULL" };
+        let create = format!("CREATE TABLE {name} (k bigint {key}, v bigint NOT NULL)");
         let index = table.is_indexed().then(|| format!("CREATE INDEX {name}_v ON {name} (v)"));
         [create].into_iter().chain(index)
     };
@@ -30,11 +31,21 @@ pub fn text(op: &Op) -> String {
         }
         Op::Insert { table, key, value } => format!("INSERT INTO {} VALUES ({key}, {value})", table.name()),
         Op::Delete { table, key } => format!("DELETE FROM {} WHERE k = {key}", table.name()),
+        Op::Transfer { from, to, amount } => format!(
+            "UPDATE accounts SET v = v + CASE k WHEN {from} THEN {} ELSE {amount} END WHERE k IN ({from}, {to})",
+            -amount
+        ),
+        Op::Load { table, .. } => format!("COPY {} (k, v) FROM STDIN", table.name()),
         Op::Scan { table } => format!("SELECT k, v FROM {} ORDER BY k", table.name()),
         Op::ByValue { table, value } => {
             format!("SELECT k, v FROM {} WHERE v = {value} ORDER BY k", table.name())
         }
     }
+}
+
+/// The data of a COPY.
+pub fn copy_data(first: i64, count: i64, value: i64) -> String {
+    (first..first + count).map(|key| format!("{key}\t{value}\n")).collect()
 }
 
 /// The answer to a statement from its rows or its command tag's count.

@@ -56,3 +56,13 @@ fn a_timestamp_that_moves_without_refresh() {
 fn reads_that_are_not_in_the_timestamp_cache() {
     is_found_within(Plant::NoTimestampCache, 2, &["lost update", "no serial order", "snapshot changed"]);
 }
+
+#[test]
+fn one_snapshot_for_all_statements_of_read_committed() {
+    is_found_within(Plant::OneSnapshot, 2, &["before a statement that does not see it"]);
+}
+
+#[test]
+fn bulk_that_overwrites_what_is_there() {
+    is_found_within(Plant::BlindBulk, 10, &["is not in the way"]);
+}

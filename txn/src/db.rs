@@ -36,6 +36,10 @@ pub struct Faults {
     pub no_timestamp_cache: bool,
     /// A commit does not look whether what it locked or read and overwrites is still the newest.
     pub no_validation: bool,
+    /// A READ COMMITTED transaction keeps its first snapshot for all of its statements.
+    pub one_snapshot: bool,
+    /// Bulk does not look whether the keys that it inserts are taken.
+    pub blind_bulk: bool,
 }
 
 impl Default for DbConfig {

@@ -201,7 +201,10 @@ impl Txn {
         self.step();
         self.statement_start = self.read_seq;
         self.statement_has_read = false;
-        if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
+        if self.options.isolation == Isolation::ReadCommitted
+            && self.options.as_of.is_none()
+            && (self.read_ts.is_zero() || !self.db.config.faults.one_snapshot)
+        {
             self.wants_snapshot = true;
         }
         Ok(())

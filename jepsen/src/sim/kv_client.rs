@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
-use cairn_txn::{Db, Scan, Txn, TxnError, TxnOptions};
+use cairn_txn::{Db, Isolation, Scan, Txn, TxnError, TxnOptions};
 
 use crate::client::{Answer, Client, Failure, Op, Table};
 
@@ -32,6 +32,12 @@ impl Client for KvClient {
 
     async fn begin(&mut self) -> Result<(), Failure> {
         self.open = Some(self.db.begin(TxnOptions::default()));
+        Ok(())
+    }
+
+    async fn begin_read_committed(&mut self) -> Result<(), Failure> {
+        let options = TxnOptions { isolation: Isolation::ReadCommitted, ..TxnOptions::default() };
+        self.open = Some(self.db.begin(options));
         Ok(())
     }
 
@@ -136,9 +142,32 @@ async fn statement(txn: &mut Txn, op: &Op) -> Result<Answer, Error> {
             txn.delete(row).await?;
             Answer::Changed(1)
         }
+        Op::Transfer { from, to, amount } => {
+            for (key, delta) in [(from, -amount), (to, amount)] {
+                update(txn, Table::Accounts, key, |old| Some(old + delta)).await?;
+            }
+            Answer::Changed(2)
+        }
+        Op::Load { table, first, count, value } => {
+            let keys = first..first + count;
+            let rows = keys.clone().map(|key| (row_key(table, key), encode(value)));
+            let entries =
+                keys.filter(|_| table.is_indexed()).map(|key| (index_key(table, value, key), Bytes::new()));
+            match txn.insert_new(rows.chain(entries).collect()).await {
+                Ok(()) => Answer::Changed(count as u64),
+                Err(TxnError::Exists { .. }) => return Err(Error::Duplicate),
+                Err(error) => return Err(error.into()),
+            }
+        }
         Op::Scan { table } => {
             let span = Scan { start: prefix(table, 0), end: prefix(table, 1), reverse: false };
             Answer::Rows(scan(txn, span, |key, value| (decode(&key[1..]), decode(value))).await?)
+        }
+        Op::ByValue { table, value } if !table.is_indexed() => {
+            let span = Scan { start: prefix(table, 0), end: prefix(table, 1), reverse: false };
+            let mut rows = scan(txn, span, |key, value| (decode(&key[1..]), decode(value))).await?;
+            rows.retain(|row| row.1 == value);
+            Answer::Rows(rows)
         }
         Op::ByValue { table, value } => {
             let span = Scan {

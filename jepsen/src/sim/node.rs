@@ -61,5 +61,7 @@ fn plant_in(plant: Plant, store: &mut StoreConfig, db: &mut DbConfig) {
         Plant::TornTail => store.faults.accept_torn_tail = true,
         Plant::NoRefresh => db.faults.no_refresh = true,
         Plant::NoTimestampCache => db.faults.no_timestamp_cache = true,
+        Plant::OneSnapshot => db.faults.one_snapshot = true,
+        Plant::BlindBulk => db.faults.blind_bulk = true,
     }
 }

@@ -28,6 +28,10 @@ pub enum Plant {
     NoRefresh,
     /// Reads are not recorded in the timestamp cache.
     NoTimestampCache,
+    /// READ COMMITTED transactions keep one snapshot.
+    OneSnapshot,
+    /// COPY of many rows does not look whether their keys are taken.
+    BlindBulk,
 }
 
 /// Misfortunes besides crashes.

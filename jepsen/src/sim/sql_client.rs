@@ -5,7 +5,9 @@ use std::sync::Arc;
 use cairn_kv::seam::BoxFuture;
 use cairn_sql::SqlError;
 use cairn_sql::plan::OutputColumn;
-use cairn_sql::session::{ClientInfo, Format, ResultSink, Session, Severity, SqlNode, TransactionStatus};
+use cairn_sql::session::{
+    ClientInfo, Format, Outcome, ResultSink, Session, Severity, SqlNode, TransactionStatus,
+};
 use cairn_sql::types::{Datum, TextContext, Type, text_of};
 
 use crate::client::{Answer, Client, Failure, Op};
@@ -35,12 +37,28 @@ impl SqlClient {
 
     /// Runs a string of statements; errors by what a workload makes of them.
     pub async fn run(&mut self, sql: &str) -> Result<Vec<Message>, Failure> {
-        let in_past = self.in_past;
-        self.query(sql).await.map_err(|error| match error.state().as_str() {
+        self.query(sql).await.map_err(|error| self.failure(&error, sql))
+    }
+
+    /// Runs COPY FROM STDIN with `data`, in pieces that end anywhere.
+    async fn copy(&mut self, sql: &str, data: &str) -> Result<Vec<Message>, SqlError> {
+        const PIECE: usize = 1_000;
+        let mut answers = Answers::default();
+        let outcome = self.session.simple_query(sql, &mut answers).await?;
+        assert_eq!(outcome, Outcome::CopyIn, "COPY waits for its data");
+        for piece in data.as_bytes().chunks(PIECE) {
+            self.session.copy_data(piece).await?;
+        }
+        self.session.copy_done(&mut answers).await?;
+        Ok(answers.messages)
+    }
+
+    fn failure(&self, error: &SqlError, sql: &str) -> Failure {
+        match error.state().as_str() {
             // Undefined table, or a past that lies in the future after the wall clock jumped back.
-            "42P01" | "22023" if in_past => Failure::TooOld,
+            "42P01" | "22023" if self.in_past => Failure::TooOld,
             state => sql_text::failure(state, format!("{} ({sql})", error.message())),
-        })
+        }
     }
 }
 
@@ -54,6 +72,10 @@ impl Client for SqlClient {
 
     async fn begin(&mut self) -> Result<(), Failure> {
         self.run("BEGIN").await.map(|_| ())
+    }
+
+    async fn begin_read_committed(&mut self) -> Result<(), Failure> {
+        self.run("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(|_| ())
     }
 
     async fn begin_as_of(&mut self, past: &str) -> Result<(), Failure> {
@@ -70,7 +92,14 @@ impl Client for SqlClient {
     }
 
     async fn execute(&mut self, op: &Op) -> Result<Answer, Failure> {
-        let messages = self.run(&sql_text::text(op)).await?;
+        let sql = sql_text::text(op);
+        let messages = match *op {
+            Op::Load { first, count, value, .. } => {
+                let copied = self.copy(&sql, &sql_text::copy_data(first, count, value)).await;
+                copied.map_err(|error| self.failure(&error, &sql))?
+            }
+            _ => self.run(&sql).await?,
+        };
         let changed = tag(&messages).rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         sql_text::answer(op, &rows(&messages), changed)
     }

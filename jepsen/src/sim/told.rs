@@ -36,6 +36,12 @@ impl<C: Client> Client for Told<C> {
         result
     }
 
+    async fn begin_read_committed(&mut self) -> Result<(), Failure> {
+        let result = self.inner.begin_read_committed().await;
+        self.tell(|| "begin, read committed".into(), &result);
+        result
+    }
+
     async fn begin_as_of(&mut self, past: &str) -> Result<(), Failure> {
         let result = self.inner.begin_as_of(past).await;
         self.tell(|| format!("begin as of {past}"), &result);

@@ -29,6 +29,14 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
 }
 
 async fn transfer<C: Client>(client: &mut C, context: &Context) -> Result<(), Failure> {
+    let (id, record) = propose(context);
+    let result = transfer_once(client, context, id, record).await;
+    settle(context, id, &result);
+    result.map(|_| ())
+}
+
+/// Draws a transfer and records that it is tried.
+pub fn propose(context: &Context) -> (i64, Transfer) {
     let rng = &context.rng;
     let from = rng.below(ACCOUNTS as u64) as i64;
     let to = (from + rng.between(1, ACCOUNTS as u64 - 1) as i64) % ACCOUNTS;
@@ -36,8 +44,12 @@ async fn transfer<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
     let id = context.recorder.unique();
     let record = Transfer { from, to, amount, outcome: Outcome::Unknown };
     context.recorder.invoke(|h| h.transfers.insert(id, record));
-    let result = transfer_once(client, context, id, record).await;
-    let outcome = match &result {
+    (id, record)
+}
+
+/// Records what became of it: whether it was committed, or why that is not known.
+pub fn settle(context: &Context, id: i64, result: &Result<bool, Failure>) {
+    let outcome = match result {
         Ok(true) => Outcome::Committed,
         Ok(false) | Err(Failure::Retry(_)) => Outcome::Aborted,
         Err(_) => Outcome::Unknown,
@@ -46,7 +58,6 @@ async fn transfer<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
     if outcome == Outcome::Committed {
         context.recorder.committed();
     }
-    result.map(|_| ())
 }
 
 /// Whether there was enough money.
@@ -144,7 +155,8 @@ async fn look_back<C: Client>(client: &mut C, context: &Context) -> Result<(), F
     Ok(())
 }
 
-fn check_sum(context: &Context, what: &str, rows: &[(i64, i64)]) {
+/// Reports a snapshot of the accounts that money was made or lost in.
+pub fn check_sum(context: &Context, what: &str, rows: &[(i64, i64)]) {
     if let Err(why) = sum(rows) {
         context.recorder.violation(format!("{what}: {why}"));
     }
@@ -202,6 +214,7 @@ pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(),
     Ok(())
 }
 
-fn encode(transfer: Transfer) -> i64 {
+/// A transfer as the ledger has it.
+pub fn encode(transfer: Transfer) -> i64 {
     (transfer.from * 1000 + transfer.to) * 1000 + transfer.amount
 }

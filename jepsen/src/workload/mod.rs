@@ -2,6 +2,8 @@
 
 pub mod bank;
 pub mod cells;
+pub mod committed;
+pub mod load;
 pub mod register;
 pub mod set;
 
@@ -26,11 +28,22 @@ pub enum Workload {
     Set,
     /// Random transactions, strictly serializable.
     Cells,
+    /// Batches of rows by COPY, as a whole or not at all.
+    Load,
+    /// The bank under READ COMMITTED.
+    Committed,
 }
 
 impl Workload {
     /// All workloads.
-    pub const ALL: [Workload; 4] = [Workload::Bank, Workload::Register, Workload::Set, Workload::Cells];
+    pub const ALL: [Workload; 6] = [
+        Workload::Bank,
+        Workload::Register,
+        Workload::Set,
+        Workload::Cells,
+        Workload::Load,
+        Workload::Committed,
+    ];
 }
 
 /// What a client's task has besides its connection.
@@ -74,6 +87,8 @@ pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Contex
             Workload::Register => register::step(client, context).await,
             Workload::Set => set::step(client, context).await,
             Workload::Cells => cells::step(client, context).await,
+            Workload::Load => load::step(client, context).await,
+            Workload::Committed => committed::step(client, context).await,
         };
         match step {
             Ok(()) => {}
@@ -97,6 +112,7 @@ pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(),
     register::check(client, recorder).await.map_err(told)?;
     set::check(client, recorder).await.map_err(told)?;
     cells::check(client, recorder).await.map_err(told)?;
+    load::check(client, recorder).await.map_err(told)?;
     recorder.with(|histories| match histories.violations.first() {
         Some(first) => Err(first.clone()),
         None => {

@@ -95,7 +95,10 @@ impl Leaseholder {
         let own = Own { latch: Some(&latch), holder: None };
         let serializable = isolation == Isolation::Serializable;
         self.validate_writes(&writes, isolation, read_ts, None)?;
-        if absent && let Some(taken) = self.see_committed(&mut writes)?.iter().position(|exists| *exists) {
+        if absent
+            && !self.faults.blind_bulk
+            && let Some(taken) = self.see_committed(&mut writes)?.iter().position(|exists| *exists)
+        {
             return Err(TxnError::Exists { key: writes[taken].key.clone() });
         }
         if serializable {

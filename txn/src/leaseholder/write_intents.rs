@@ -89,7 +89,7 @@ impl Leaseholder {
                 intent.seen_ts = earlier.seen_ts;
                 intent.fresh = earlier.fresh;
             }
-            if exists {
+            if exists && !self.faults.blind_bulk {
                 return Err(TxnError::Exists { key: write.key.clone() });
             }
             for (seq, value) in &write.values {
