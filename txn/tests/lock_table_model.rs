@@ -88,6 +88,8 @@ struct Asked {
     key: Key,
     from_shared: bool,
     granted: bool,
+    /// It was taken out of the queue to break a circle.
+    failed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -119,8 +121,8 @@ impl Model {
         let ahead = entry.queue.iter().take_while(|(other, _)| entry.held_by(*other).is_some()).count();
         let position = if front { ahead } else { entry.queue.len() };
         entry.queue.insert(position, (owner, strength));
-        self.asked.insert(owner, Asked { key, from_shared, granted: false });
-        if self.has_circle() {
+        self.asked.insert(owner, Asked { key, from_shared, granted: false, failed: false });
+        if self.circles().contains(&owner) {
             *self = before;
             self.settle(key);
             return Answer::Deadlock;
@@ -143,6 +145,16 @@ impl Model {
             }
         }
         let answer = self.enqueue(who, key, strength, true);
+        while answer == Answer::Waiting
+            && let Some(victim) = self.circles().pop_last()
+        {
+            // The youngest of those in a circle.
+            let asked = self.asked.get_mut(&victim).expect("it waits");
+            asked.failed = true;
+            let key = asked.key;
+            self.entries.get_mut(&key).expect("it waits").queue.retain(|(other, _)| *other != victim);
+            self.settle(key);
+        }
         if answer == Answer::Deadlock && held.is_none() {
             self.release(by, key);
         } else if answer == Answer::Deadlock && held == Some(LockStrength::Shared) {
@@ -160,7 +172,7 @@ impl Model {
     }
 
     fn give_up(&mut self, owner: Owner) {
-        let Some(asked) = self.asked.remove(&owner) else { return };
+        let Some(asked) = self.asked.remove(&owner).filter(|asked| !asked.failed) else { return };
         let Some(entry) = self.entries.get_mut(&asked.key) else { return };
         if !asked.granted {
             entry.queue.retain(|(other, _)| *other != owner);
@@ -209,16 +221,18 @@ impl Model {
         edges
     }
 
-    fn has_circle(&self) -> bool {
-        // Take away whoever waits for nobody, until nobody is left or nothing changes.
-        let mut edges = self.edges();
+    /// Who waits, by way of others, for itself.
+    fn circles(&self) -> BTreeSet<Owner> {
+        let mut reached = self.edges();
         loop {
-            let waiting: BTreeSet<Owner> = edges.iter().map(|(from, _)| *from).collect();
-            let before = edges.len();
-            edges.retain(|(_, to)| waiting.contains(to));
-            if edges.is_empty() || edges.len() == before {
-                return !edges.is_empty();
+            let further: BTreeSet<_> = reached
+                .iter()
+                .flat_map(|(a, b)| reached.iter().filter(move |(c, _)| b == c).map(move |(_, d)| (*a, *d)))
+                .collect();
+            if further.is_subset(&reached) {
+                return reached.iter().filter(|(a, b)| a == b).map(|(a, _)| *a).collect();
             }
+            reached.extend(further);
         }
     }
 
@@ -276,8 +290,17 @@ impl Pair {
                     granted.poll(&mut Context::from_waker(Waker::noop()))
                 };
                 let asked = self.model.asked[&owner];
-                prop_assert_eq!(polled == Poll::Ready(()), asked.granted, "{} knows", owner);
-                if asked.granted {
+                let expected = match &polled {
+                    Poll::Ready(Ok(())) => asked.granted,
+                    Poll::Ready(Err(circle)) => {
+                        is_circle(circle)?;
+                        is_within(owner, circle)?;
+                        asked.failed
+                    }
+                    Poll::Pending => !asked.granted && !asked.failed,
+                };
+                prop_assert!(expected, "{} is told {:?}, but {:?}", owner, polled, asked);
+                if polled.is_ready() {
                     self.waiting.remove(&owner);
                     self.model.asked.remove(&owner);
                 }
@@ -327,7 +350,7 @@ impl Pair {
             _ => {}
         }
         prop_assert_eq!(self.table.describe(), self.model.describe(), "after {:?}", step);
-        prop_assert!(!self.model.has_circle());
+        prop_assert!(self.model.circles().is_empty());
         for owner in 1..=OWNERS {
             for key in 0..KEYS {
                 let (name, hash) = named(key);
@@ -352,12 +375,19 @@ impl Pair {
             }
             Attempt::Deadlock(circle) => {
                 is_circle(&circle)?;
+                is_within(owner, &circle)?;
                 Answer::Deadlock
             }
         };
         prop_assert_eq!(got, answer);
         Ok(())
     }
+}
+
+/// Whoever fails is part of the circle.
+fn is_within(owner: Owner, circle: &str) -> Result<(), TestCaseError> {
+    prop_assert!(circle.contains(&format!("Session {owner} waits")), "{} fails for {}", owner, circle);
+    Ok(())
 }
 
 /// Each line's blocker is the next line's waiter, all the way round.

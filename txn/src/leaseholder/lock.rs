@@ -131,14 +131,16 @@ impl Leaseholder {
     }
 
     async fn wait_in_queue(&self, mut waiting: Waiting, patience: Patience<'_>) -> Result<(), TxnError> {
+        let deadlock = |cycle| TxnError::Deadlock { cycle };
         let Some(timeout) = patience.timeout else {
-            return super::admit::unless_canceled(patience.cancel, waiting.granted()).await;
+            let granted = super::admit::unless_canceled(patience.cancel, waiting.granted()).await?;
+            return granted.map_err(deadlock);
         };
         let mut sleep = self.store.env().runtime.sleep(timeout);
         tokio::select! {
             biased;
             () = patience.cancel.canceled() => Err(TxnError::Canceled),
-            () = waiting.granted() => Ok(()),
+            granted = waiting.granted() => granted.map_err(deadlock),
             () = &mut sleep => Err(TxnError::LockTimeout),
         }
     }

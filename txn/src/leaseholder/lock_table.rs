@@ -11,7 +11,9 @@
 //!
 //! A circle of waiting transactions is looked for whenever one begins to wait. Every new edge of the
 //! graph of who waits for whom begins or ends at the transaction that makes a request, so a circle
-//! is found by the request that closes it, and that one fails.
+//! is found by the request that closes it, and that one fails. The exception is a holder that was not
+//! known ([`LockTable::yield_to`]): it brings edges of its own, which may close circles without the
+//! transaction that found it. Of each the youngest transaction fails, while it waits.
 //!
 //! One mutex guards everything: an operation is some hundred nanoseconds, and the graph is consistent.
 
@@ -88,8 +90,8 @@ struct Hold {
 struct Request {
     who: Requester,
     strength: LockStrength,
-    /// Wakes the waiting side.
-    granted: oneshot::Sender<()>,
+    /// Wakes the waiting side: it holds the lock, or fails as part of a circle, described.
+    decided: oneshot::Sender<Result<(), String>>,
 }
 
 fn compatible(a: LockStrength, b: LockStrength) -> bool {
@@ -152,13 +154,15 @@ impl LockTable {
             if let Some(position) = entry.queue.iter().position(|request| request.who.owner == by.owner) {
                 let request = entry.queue.remove(position).expect("just found");
                 inner.waiting.remove(&by.owner);
-                let _ = request.granted.send(());
+                let _ = request.decided.send(Ok(()));
             } else if before.is_none() {
                 inner.adopted.entry(by.owner).or_default().push((key.clone(), hash));
             }
         }
         let attempt = inner.enqueue(self, who, key, hash, strength, true);
-        if matches!(attempt, Attempt::Deadlock(_)) {
+        if !matches!(attempt, Attempt::Deadlock(_)) {
+            inner.break_circles_through(by.owner);
+        } else {
             // `who` gives up; whoever is next finds the intent for itself.
             match before {
                 None => inner.release(by.owner, key, hash),
@@ -243,8 +247,8 @@ fn letter(strength: LockStrength) -> char {
     }
 }
 
-/// A request in the queue. [`Waiting::granted`] completes when the lock is held; dropping it before
-/// leaves the queue (or gives the lock back).
+/// A request in the queue. [`Waiting::granted`] completes when the lock is held, or fails with the
+/// circle that it was part of; dropping it before leaves the queue (or gives the lock back).
 pub struct Waiting {
     table: Arc<LockTable>,
     who: Requester,
@@ -253,7 +257,7 @@ pub struct Waiting {
     strength: LockStrength,
     /// It held the lock shared before and keeps that when it gives up.
     upgrade_from_shared: bool,
-    receiver: oneshot::Receiver<()>,
+    receiver: oneshot::Receiver<Result<(), String>>,
     done: bool,
 }
 
@@ -263,10 +267,12 @@ impl Waiting {
         self.upgrade_from_shared
     }
 
-    /// Completes when the lock is held.
-    pub async fn granted(&mut self) {
-        (&mut self.receiver).await.expect("a queued request is granted or withdrawn by its waiter");
+    /// Completes when the lock is held, or with the circle that waiting on would leave closed.
+    pub async fn granted(&mut self) -> Result<(), String> {
+        let decided =
+            (&mut self.receiver).await.expect("a queued request is decided or withdrawn by its waiter");
         self.done = true;
+        decided
     }
 }
 
@@ -276,6 +282,10 @@ impl Drop for Waiting {
             return;
         }
         let mut inner = self.table.inner.lock();
+        if let Ok(Err(_)) = self.receiver.try_recv() {
+            // It was taken out of the queue to break a circle.
+            return;
+        }
         inner.waiting.remove(&self.who.owner);
         let Some(entry) = inner.find_mut(&self.key, self.hash) else { return };
         let position = entry
@@ -338,10 +348,10 @@ impl Inner {
         strength: LockStrength,
         front: bool,
     ) -> Attempt {
-        let (granted, receiver) = oneshot::channel();
+        let (decided, receiver) = oneshot::channel();
         let entry = self.entry(key, hash);
         let upgrade_from_shared = entry.holders.iter().any(|hold| hold.who.owner == who.owner);
-        let request = Request { who, strength, granted };
+        let request = Request { who, strength, decided };
         if front {
             // Behind others that went to the front: holders are served in order, too.
             let position = entry
@@ -367,11 +377,7 @@ impl Inner {
             receiver,
             done: false,
         };
-        // A yielding request brings in its holder's edges, too: a circle may close through that one.
-        let holders = self.entry(key, hash).holders.clone();
-        let others = holders.iter().filter(|_| front).map(|hold| hold.who.owner);
-        let circle = std::iter::once(who.owner).chain(others).find_map(|owner| self.circle(owner));
-        match circle {
+        match self.circle(who.owner) {
             Some(circle) => {
                 // Withdraw by hand: dropping `waiting` would take the mutex again.
                 let mut waiting = waiting;
@@ -384,6 +390,20 @@ impl Inner {
                 Attempt::Deadlock(circle)
             }
             None => Attempt::Waiting(waiting),
+        }
+    }
+
+    /// Fails requests until `owner` waits in no circle: of those in one, each time the youngest.
+    fn break_circles_through(&mut self, owner: Owner) {
+        while self.circle(owner).is_some() {
+            let youngest = self.waiting.keys().rev().find_map(|other| Some((*other, self.circle(*other)?)));
+            let (victim, circle) = youngest.expect("there is a circle");
+            let (key, hash) = self.waiting.remove(&victim).expect("it waits");
+            let entry = self.find_mut(&key, hash).expect("it waits for it");
+            let position = entry.queue.iter().position(|request| request.who.owner == victim);
+            let request = entry.queue.remove(position.expect("it is queued")).expect("just found");
+            let _ = request.decided.send(Err(circle));
+            self.settle(&key, hash);
         }
     }
 
@@ -417,7 +437,7 @@ impl Inner {
             entry.grant(request.who, request.strength);
             waiting.remove(&request.who.owner);
             // A receiver that is gone takes the lock back in its `Drop`, which waits for the mutex.
-            let _ = request.granted.send(());
+            let _ = request.decided.send(Ok(()));
         }
         if entry.holders.is_empty() && entry.queue.is_empty() {
             occupied.remove();
