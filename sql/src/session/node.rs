@@ -27,6 +27,35 @@ mod counters {
     pub const ROW_IDS: u64 = 2;
 }
 
+/// A schema change on its way from commit to cache.
+struct Publication {
+    node: Arc<SqlNode>,
+    /// Held once the commit may begin.
+    guard: Option<tokio::sync::OwnedRwLockWriteGuard<()>>,
+    /// The cache has what was committed.
+    done: bool,
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        if self.done || self.guard.is_none() {
+            self.guard = None;
+            self.node.publishing.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        // The commit may be on its way: a read at now waits for it. Nobody trusts the cache before.
+        let rest = Publication { node: Arc::clone(&self.node), guard: self.guard.take(), done: true };
+        let runtime = self.node.db.store().env().runtime.clone();
+        let task = async move {
+            if let Err(error) = rest.node.reload().await {
+                tracing::warn!(%error, "the catalog could not be read after a schema change");
+            }
+            drop(rest);
+        };
+        runtime.spawn("abandoned schema change", Box::pin(task));
+    }
+}
+
 /// A node's SQL state, shared by its sessions: catalog cache, plan cache, registry of sessions.
 pub struct SqlNode {
     db: Arc<Db>,
@@ -37,7 +66,7 @@ pub struct SqlNode {
     /// any, who has just locked an object waits before it trusts the cached catalog: the commit
     /// releases locks before the cache has the new descriptors.
     publishing: AtomicU32,
-    publication: tokio::sync::RwLock<()>,
+    publication: Arc<tokio::sync::RwLock<()>>,
     oids: Counter,
     row_ids: Counter,
     /// Sequences in use.
@@ -99,7 +128,7 @@ impl SqlNode {
             catalog: RwLock::new(Arc::new(catalog)),
             version: AtomicU64::new(1),
             publishing: AtomicU32::new(0),
-            publication: tokio::sync::RwLock::new(()),
+            publication: Arc::default(),
             oids: Counter::new(system_key(ids::COUNTERS, counters::OIDS), FIRST_USER_OID as u64, 64),
             row_ids: Counter::new(system_key(ids::COUNTERS, counters::ROW_IDS), 1, 1 << 20),
             sequences: Sequences::default(),
@@ -147,14 +176,16 @@ impl SqlNode {
         self.publishing.load(Ordering::SeqCst) > 0
     }
 
-    /// Commits a transaction that changed descriptors and publishes them.
+    /// Commits a transaction that changed descriptors and publishes them. If this is dropped half way
+    /// (the connection ended), a task finds out what became of the commit.
     pub async fn commit_changes(
-        &self,
+        self: &Arc<SqlNode>,
         txn: &mut cairn_txn::Txn,
         changes: &BTreeMap<Oid, Option<Arc<TableDesc>>>,
     ) -> Result<Timestamp> {
         self.publishing.fetch_add(1, Ordering::SeqCst);
-        let guard = self.publication.write().await;
+        let mut publication = Publication { node: Arc::clone(self), guard: None, done: false };
+        publication.guard = Some(Arc::clone(&self.publication).write_owned().await);
         let outcome = txn.commit().await;
         let published = match &outcome {
             Ok(ts) => {
@@ -165,8 +196,8 @@ impl SqlNode {
             Err(cairn_txn::TxnError::Ambiguous(_)) => self.reload().await,
             Err(_) => Ok(()),
         };
-        drop(guard);
-        self.publishing.fetch_sub(1, Ordering::SeqCst);
+        publication.done = true;
+        drop(publication);
         let ts = outcome?;
         published?;
         Ok(ts)
