@@ -303,12 +303,9 @@ impl From<cairn_txn::TxnError> for SqlError {
         use cairn_txn::TxnError as E;
         let message = error.to_string();
         match error {
-            E::Retry { reason, other_session, .. } => {
-                let mut e = SqlError::new(
-                    SqlState::SERIALIZATION_FAILURE,
-                    format!("could not serialize access: {reason}"),
-                )
-                .hint("The transaction might succeed if retried.");
+            E::Retry { other_session, .. } => {
+                let mut e = SqlError::new(SqlState::SERIALIZATION_FAILURE, message)
+                    .hint("The transaction might succeed if retried.");
                 if let Some(other) = other_session {
                     e = e.detail(format!("In conflict with session {other}."));
                 }

@@ -172,6 +172,11 @@ impl Client {
                         let expected =
                             [SqlState::SERIALIZATION_FAILURE, SqlState::DEADLOCK, SqlState::UNIQUE_VIOLATION];
                         assert!(expected.contains(&error.state()), "{error:?}");
+                        // As PostgreSQL says it.
+                        let conflict = error.state() == SqlState::SERIALIZATION_FAILURE;
+                        assert!(
+                            !conflict || error.message().starts_with("could not serialize access due to ")
+                        );
                         self.sql("ROLLBACK").await.expect("rolls back");
                     }
                 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 pub enum TxnError {
     /// A conflict that [`crate::Txn::restart_statement`] or a replay of the transaction may get
     /// past (40001 when it must be shown).
-    #[error("could not serialize access: {reason}")]
+    #[error("{reason}")]
     Retry {
         /// What happened, in PostgreSQL's style.
         reason: String,
