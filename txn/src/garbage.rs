@@ -4,6 +4,7 @@
 //! read of every key: the floor of the timestamp cache rises first, and writes under way at or below
 //! it are waited for.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -102,6 +103,52 @@ pub async fn clear(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> 
     leaseholder.propose(lease, effects, None).await?;
     leaseholder.slots.wrote_span();
     compact(leaseholder, start, end).await
+}
+
+/// Dead entries that one chunk of a scan may pass before their span is compacted.
+const MAX_SKIPPED: u64 = 10_000;
+
+/// Spans of which it is remembered when they were compacted for a scan.
+const MAX_SWEPT: usize = 256;
+
+/// What scans have had compacted.
+#[derive(Default)]
+pub struct Sweeps {
+    /// One at a time: who comes meanwhile asks again with its next scan.
+    is_busy: bool,
+    /// Thresholds of the last compaction, by the span's start: before they rise another one is idle.
+    swept: BTreeMap<Bytes, Timestamp>,
+}
+
+/// A scan has passed `skipped` dead entries in `[start, end)`. If these are many, the span is flushed
+/// and compacted in the background: engines compact as they see fit, and rarely where nothing is
+/// written any more.
+pub fn passed_dead_entries(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8], skipped: u64) {
+    if skipped <= MAX_SKIPPED {
+        return;
+    }
+    let thresholds = leaseholder.store.thresholds();
+    let threshold = thresholds.gc.max(thresholds.tombstone);
+    let (start, end) = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
+    {
+        let mut sweeps = leaseholder.sweeps.lock();
+        if sweeps.is_busy || sweeps.swept.get(&start).is_some_and(|swept| *swept >= threshold) {
+            return;
+        }
+        if sweeps.swept.len() >= MAX_SWEPT {
+            sweeps.swept.clear();
+        }
+        sweeps.is_busy = true;
+        sweeps.swept.insert(start.clone(), threshold);
+    }
+    let sweeper = Arc::clone(leaseholder);
+    let task = async move {
+        if let Err(error) = compact(&sweeper, &start, &end).await {
+            tracing::warn!(%error, "a span with many dead entries could not be compacted");
+        }
+        sweeper.sweeps.lock().is_busy = false;
+    };
+    leaseholder.store.env().runtime.spawn("compaction for a scan", Box::pin(task));
 }
 
 /// Flushes, then compacts `[start, end)`: what is gone leaves the disk.

@@ -580,3 +580,47 @@ fn a_commit_knows_of_what_a_large_one_has_resolved_so_far() {
         done.await.expect("the large one ends");
     });
 }
+
+#[test]
+fn a_scan_that_passes_many_dead_entries_has_them_compacted() {
+    const ROWS: u32 = 12_000;
+    let world = World::new(15);
+    let db = world.open(DbConfig::default());
+    let engine = Arc::clone(&world.engine);
+    let passed = move || {
+        let mut iter = engine.iter(Cf::Data, b"k", b"l").expect("an iterator");
+        let mut entries = 0;
+        iter.seek_to_first();
+        while iter.valid() {
+            entries += 1;
+            iter.next();
+        }
+        entries
+    };
+    world.executor.run(async move {
+        let runtime = Arc::clone(&db.store().env().runtime);
+        for value in [Some("1"), None] {
+            let mut txn = begin(&db);
+            for row in 0..ROWS {
+                let key = format!("k{row:05}");
+                match value {
+                    Some(value) => put(&mut txn, &key, value).await,
+                    None => txn.delete(bytes(&key)).await.expect("delete"),
+                }
+            }
+            txn.commit().await.expect("commit");
+        }
+        assert_eq!(scan(&mut begin(&db), "k", "l", false, 100).await, "");
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!(passed(), ROWS, "tombstones are kept for a while");
+        // Thresholds rise beside a node that works.
+        for _ in 0..20 {
+            runtime.sleep(Duration::from_secs(1)).await;
+            set(&db, &[("a", "1")]).await;
+        }
+        assert_eq!(passed(), ROWS, "nobody has looked");
+        assert_eq!(scan(&mut begin(&db), "k", "l", false, 100).await, "");
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!(passed(), 0);
+    });
+}

@@ -8,6 +8,7 @@ use cairn_kv::{Error as KvError, Timestamp};
 
 use super::buffer::Written;
 use super::held_locks::Seen;
+use crate::garbage;
 use crate::leaseholder::admit::behind;
 use crate::leaseholder::commit::concurrent_update;
 use crate::leaseholder::slot::KeyHash;
@@ -238,6 +239,12 @@ impl Txn {
         let resume = stopped_at.map(|key| if reverse { key } else { Bytes::from(behind(&key)) });
         // Behind the last key of the span there is nothing left to do.
         let resume = resume.filter(|at| if reverse { at > start } else { end.is_empty() || at < end });
+        let (from, to) = match &resume {
+            Some(at) if reverse => (at, end),
+            Some(at) => (start, at),
+            None => (start, end),
+        };
+        garbage::passed_dead_entries(self.leaseholder(), from, to, scanner.skipped());
         Ok((rows, resume))
     }
 

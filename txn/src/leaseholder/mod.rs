@@ -40,6 +40,7 @@ use self::live::LiveTxns;
 use self::lock_table::LockTable;
 use self::slot::Slots;
 use self::timestamp_cache::TimestampCache;
+use crate::garbage::Sweeps;
 use crate::{Faults, TxnError};
 
 /// What a range's leaseholder knows in memory.
@@ -66,6 +67,8 @@ pub struct Leaseholder {
     gc_threshold: AtomicU64,
     /// Highest commit timestamp so far.
     last_commit: AtomicU64,
+    /// Compactions that scans have asked for.
+    pub sweeps: Mutex<Sweeps>,
 }
 
 /// Whose request it is: its own latches and intents are no obstacle.
@@ -95,6 +98,7 @@ impl Leaseholder {
             gc_threshold: AtomicU64::new(thresholds.gc.0),
             // What an earlier life wrote may still have to be collected.
             last_commit: AtomicU64::new(floor.0),
+            sweeps: Mutex::default(),
             slots,
             store,
         })
