@@ -113,6 +113,8 @@ impl CopyIn {
         })
     }
 
+    /// Most clients send a line at a time: the future, which is moved for each, must be small, so that
+    /// of what is rare is boxed.
     async fn run(&mut self, node: &Arc<SqlNode>, txn: &mut Txn, last: bool) -> Result<()> {
         let text = self.eval.text.clone();
         loop {
@@ -130,14 +132,14 @@ impl CopyIn {
             self.parse_fields(range, &text)?;
             self.fill(node).await?;
             let written = if self.rows < bulk::FEW {
-                self.writer.insert(txn, &mut self.state, &self.row, &text).await
+                Box::pin(self.writer.insert(txn, &mut self.state, &self.row, &text)).await
             } else {
                 self.bulk.add(&self.writer, &self.row, &text, self.lines.number)
             };
             written.map_err(|error| error.context(self.position()))?;
             self.rows += 1;
             if self.bulk.is_full() {
-                self.write_bulk(txn).await?;
+                Box::pin(self.write_bulk(txn)).await?;
             }
         }
     }
@@ -197,7 +199,7 @@ impl CopyIn {
     async fn fill(&mut self, node: &Arc<SqlNode>) -> Result<()> {
         if !self.sequences.is_empty() {
             if self.reserved == 0 {
-                crate::exec::reserve(node, &self.eval, &self.sequences, 32).await?;
+                Box::pin(crate::exec::reserve(node, &self.eval, &self.sequences, 32)).await?;
                 self.reserved = 32;
             }
             self.reserved -= 1;
@@ -207,7 +209,7 @@ impl CopyIn {
         }
         if let Some(hidden) = self.writer.hidden {
             if self.row_ids.is_empty() {
-                let first = node.new_row_ids(RESERVE).await?;
+                let first = Box::pin(node.new_row_ids(RESERVE)).await?;
                 self.row_ids = first..first + RESERVE;
             }
             let id = self.row_ids.next().expect("just refilled");
