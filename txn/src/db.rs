@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_raft::Store;
 
@@ -10,7 +11,7 @@ use crate::garbage::raise_thresholds;
 use crate::gateway::recovery;
 use crate::leaseholder::Leaseholder;
 use crate::leaseholder::propose::no_timestamp;
-use crate::{Txn, TxnError, TxnOptions};
+use crate::{CancelToken, Txn, TxnError, TxnOptions};
 
 /// Settings of the transaction layer.
 #[derive(Clone, Debug)]
@@ -87,10 +88,19 @@ impl Db {
         self.store().now().await.map_err(no_timestamp)
     }
 
-    /// Runs garbage collection of `[start, end)` down to what live transactions and the newest
-    /// versions need (VACUUM): raises the thresholds, flushes, compacts.
-    pub async fn collect_garbage(&self, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
-        crate::garbage::collect(&self.leaseholder, start, end).await
+    /// Runs garbage collection of spans down to what live transactions and the newest versions need
+    /// (VACUUM): raises the thresholds, flushes, and compacts where that is worth it.
+    pub async fn collect_garbage(
+        &self,
+        spans: &[(Bytes, Bytes)],
+        cancel: &CancelToken,
+    ) -> Result<(), TxnError> {
+        crate::garbage::collect(&self.leaseholder, spans, cancel).await
+    }
+
+    /// [`Db::collect_garbage`] of everything.
+    pub async fn collect_all_garbage(&self, cancel: &CancelToken) -> Result<(), TxnError> {
+        self.collect_garbage(&[(Bytes::new(), Bytes::new())], cancel).await
     }
 
     /// Removes everything in `[start, end)`, in all its versions, at once and for good. The span

@@ -11,9 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_kv::effects::{ClearSpan, EFFECTS_FORMAT, Effects, ThresholdUpdate, Thresholds};
-use cairn_kv::engine::Cf;
+use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::version::{self, physical_end};
 use parking_lot::Mutex;
 
+use crate::leaseholder::admit::unless_canceled;
 use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{CancelToken, DbConfig, TxnError};
@@ -79,13 +81,57 @@ async fn raise(leaseholder: &Arc<Leaseholder>, wanted: Thresholds) -> Result<(),
     leaseholder.propose(lease, effects, None).await
 }
 
-/// VACUUM of `[start, end)`.
-pub async fn collect(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
+/// VACUUM of some spans. Canceling leaves alone what is not begun.
+pub async fn collect(
+    leaseholder: &Arc<Leaseholder>,
+    spans: &[(Bytes, Bytes)],
+    cancel: &CancelToken,
+) -> Result<(), TxnError> {
     let store = &leaseholder.store;
     let now = store.now().await.map_err(no_timestamp)?;
     // Commit markers keep their lag: resends do not know of VACUUM.
-    raise(leaseholder, Thresholds { gc: now, tombstone: now, marker: Timestamp::ZERO }).await?;
-    compact(leaseholder, start, end).await
+    let wanted = Thresholds { gc: now, tombstone: now, marker: Timestamp::ZERO };
+    unless_canceled(cancel, raise(leaseholder, wanted)).await??;
+    unless_canceled(cancel, flush(leaseholder)).await??;
+    for (start, end) in spans {
+        for cf in [Cf::Data, Cf::History] {
+            let (from, to) = (start.clone(), end.clone());
+            let work = move |engine: &dyn Engine| match cf {
+                Cf::History if !has_history(engine, &from, &to)? => Ok(()),
+                Cf::Data if !has_dead_data(engine, &from, &to)? => Ok(()),
+                _ => engine.compact(cf, &from, &to),
+            };
+            unless_canceled(cancel, with_engine(leaseholder, "vacuum", work)).await??;
+        }
+    }
+    Ok(())
+}
+
+/// Whether superseded versions lie in the span.
+fn has_history(engine: &dyn Engine, start: &[u8], end: &[u8]) -> cairn_kv::Result<bool> {
+    let mut iter = engine.iter(Cf::History, start, &physical_end(end))?;
+    iter.seek_to_first();
+    iter.status()?;
+    Ok(iter.valid())
+}
+
+/// Whether enough of the span is dead for a compaction, which writes all of it anew: one key in
+/// twenty is deleted, or the tables take more than what is alive, which they compress.
+fn has_dead_data(engine: &dyn Engine, start: &[u8], end: &[u8]) -> cairn_kv::Result<bool> {
+    let mut iter = engine.iter(Cf::Data, start, end)?;
+    let (mut keys, mut dead, mut live_bytes) = (0_u64, 0_u64, 0_u64);
+    iter.seek_to_first();
+    while let Some((key, value)) = iter.entry() {
+        keys += 1;
+        if version::header(key, value)?.tombstone {
+            dead += 1;
+        } else {
+            live_bytes += (key.len() + value.len()) as u64;
+        }
+        iter.next();
+    }
+    iter.status()?;
+    Ok(dead > 0 && dead * 20 >= keys || engine.approximate_size(Cf::Data, start, end)? > live_bytes)
 }
 
 /// Removes everything in `[start, end)` for good: see [`ClearSpan`]. The caller knows that the span
@@ -153,21 +199,31 @@ pub fn passed_dead_entries(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[
 
 /// Flushes, then compacts `[start, end)`: what is gone leaves the disk.
 async fn compact(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
-    let store = &leaseholder.store;
-    // Filters may act only on what is flushed.
-    store.flush().await.map_err(|error| TxnError::Unavailable(error.to_string()))?;
-    let failure = Arc::new(Mutex::new(None));
+    flush(leaseholder).await?;
     for cf in [Cf::Data, Cf::History] {
-        let engine = Arc::clone(store.engine());
         let (start, end) = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
-        let failed = Arc::clone(&failure);
-        let work = move || {
-            if let Err(error) = engine.compact(cf, &start, &end) {
-                *failed.lock() = Some(error);
-            }
-        };
-        store.env().runtime.blocking("compaction", Box::new(work)).await;
+        let work = move |engine: &dyn Engine| engine.compact(cf, &start, &end);
+        with_engine(leaseholder, "compaction", work).await?;
     }
+    Ok(())
+}
+
+/// Compaction filters may act only on what is flushed.
+async fn flush(leaseholder: &Arc<Leaseholder>) -> Result<(), TxnError> {
+    leaseholder.store.flush().await.map_err(|error| TxnError::Unavailable(error.to_string()))
+}
+
+/// Work on the engine that takes long, away from the workers. Dropping the future does not stop it.
+async fn with_engine(
+    leaseholder: &Arc<Leaseholder>,
+    name: &'static str,
+    work: impl FnOnce(&dyn Engine) -> cairn_kv::Result<()> + Send + 'static,
+) -> Result<(), TxnError> {
+    let engine = Arc::clone(leaseholder.store.engine());
+    let failure = Arc::new(Mutex::new(None));
+    let failed = Arc::clone(&failure);
+    let work = move || *failed.lock() = work(&*engine).err();
+    leaseholder.store.env().runtime.blocking(name, Box::new(work)).await;
     let failure = failure.lock().take();
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -14,7 +14,9 @@ use cairn_kv::engine::Cf;
 use cairn_kv::seam::Runtime;
 use cairn_kv::version::escape;
 use cairn_kv::{Timestamp, local_keys, mvcc};
-use cairn_txn::{Db, DbConfig, Isolation, LockStrength, Savepoint, Scan, Txn, TxnError, TxnOptions};
+use cairn_txn::{
+    CancelToken, Db, DbConfig, Isolation, LockStrength, Savepoint, Scan, Txn, TxnError, TxnOptions,
+};
 use goldenscript::{Command, Context, Runner};
 use support::{Tasks, World};
 use tokio::sync::mpsc;
@@ -261,7 +263,9 @@ impl Runner for Script {
             }
             "gc" => {
                 let db = self.db();
-                self.world.executor.run(async move { db.collect_garbage(b"", b"").await })?;
+                self.world
+                    .executor
+                    .run(async move { db.collect_all_garbage(&CancelToken::default()).await })?;
                 String::new()
             }
             "sleep" => {

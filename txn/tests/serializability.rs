@@ -566,7 +566,7 @@ async fn drive(clients: Vec<Client>, executor: Arc<Executor>, db: Arc<Db>, colle
         .collect();
     for done in waiting {
         if collects {
-            db.collect_garbage(b"", b"").await.expect("collect");
+            db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
         }
         done.await.expect("a client ends");
     }

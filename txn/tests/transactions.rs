@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::engine::Cf;
 use cairn_kv::mvcc;
-use cairn_txn::{Db, DbConfig, Isolation, LockStrength, Scan, Txn, TxnError, TxnOptions};
+use cairn_txn::{CancelToken, Db, DbConfig, Isolation, LockStrength, Scan, Txn, TxnError, TxnOptions};
 use support::World;
 
 fn bytes(text: &str) -> Bytes {
@@ -402,10 +402,10 @@ fn reads_in_the_past_are_stable_until_they_are_collected() {
         let mut pinned = db.begin(as_of());
         assert_eq!(scan(&mut pinned, "a", "z", false, 10).await, "a=1 b=1 ");
         assert!(matches!(pinned.put(bytes("a"), bytes("3")).await, Err(TxnError::ReadOnly)));
-        db.collect_garbage(b"", b"").await.expect("collect");
+        db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
         assert_eq!(scan(&mut pinned, "a", "z", false, 10).await, "a=1 b=1 ", "it is pinned");
         drop(pinned);
-        db.collect_garbage(b"", b"").await.expect("collect");
+        db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
         let mut late = db.begin(as_of());
         assert!(matches!(late.get(b"a").await, Err(TxnError::SnapshotTooOld { .. })));
         assert_eq!(scan(&mut begin(&db), "a", "z", false, 10).await, "a=2 ");
@@ -427,7 +427,7 @@ fn what_was_seen_under_a_lock_is_not_collected_when_the_snapshot_moves() {
             set(&db, &[("c", &value), ("d", &value), ("e", &value)]).await;
             txn.begin_statement().await.expect("begin");
             assert!(txn.get_for_update(b"c").await.expect("the snapshot moves").is_some());
-            db.collect_garbage(b"", b"").await.expect("collect");
+            db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
             txn.commit().await.expect("nothing has changed");
         });
     }
@@ -444,7 +444,7 @@ fn a_locking_read_knows_of_a_deletion_whose_tombstone_is_collected() {
         let mut other = begin(&db);
         other.delete(bytes("a")).await.expect("delete");
         other.commit().await.expect("commit");
-        db.collect_garbage(b"", b"").await.expect("collect");
+        db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
         assert!(matches!(txn.get_for_update(b"a").await, Err(TxnError::Retry { .. })), "it has read it");
     });
 }

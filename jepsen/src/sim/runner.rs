@@ -360,7 +360,7 @@ async fn nemesis(life: Arc<Life>, node: Arc<Layers>, runtime: Arc<dyn Runtime>) 
             }
             Some(Misfortune::Gc) if rng.one_in(2) => {
                 trace.note("nemesis", || "collect garbage".into());
-                let _ = node.db.collect_garbage(b"", b"").await;
+                let _ = node.db.collect_all_garbage(&cairn_txn::CancelToken::default()).await;
             }
             Some(Misfortune::Cancel) => {
                 let sessions: Vec<_> = node.sql.sessions().into_iter().collect();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::describe::text_column;
 use super::explain::explain;
 use super::plan_cache::Executable;
@@ -9,12 +11,13 @@ use super::portal::{Prepared, no_statement, utility_of};
 use super::settings::Settings;
 use super::{Outcome, ResultSink, Session, Severity, Work};
 use crate::ast::{DiscardTarget, ObjectName, Set, TransactionModes};
-use crate::catalog::{CatalogReader, ColumnStats, TableDesc, TableStats, store};
+use crate::catalog::{CatalogReader, ColumnStats, IndexDesc, TableDesc, TableStats, store};
 use crate::copy::{self, CopyIn};
 use crate::ddl::{Ddl, quote_ident};
 use crate::exec::{Context, Memory, Meters};
 use crate::parse;
 use crate::plan::{BoundCopy, CopyTarget, ExplainOptions, NewColumn, Planned, QueryPlan, Utility};
+use crate::storage::key;
 use crate::types::{Datum, format_type, text_of};
 use crate::{Result, SqlError, SqlState};
 
@@ -578,15 +581,14 @@ impl Session {
         // What its own snapshot would hold back is to go.
         self.rollback().await;
         if names.is_empty() {
-            self.node.db().collect_garbage(&[], &[]).await?;
+            self.node.db().collect_all_garbage(&self.cancel).await?;
         } else {
-            for table in &tables {
-                for index in &table.indexes {
-                    let start = crate::storage::key::index_prefix(index.id);
-                    let end = crate::storage::key::index_end(index.id);
-                    self.node.db().collect_garbage(&start, &end).await?;
-                }
-            }
+            let span = |index: &IndexDesc| {
+                let (start, end) = (key::index_prefix(index.id), key::index_end(index.id));
+                (Bytes::copy_from_slice(&start), Bytes::copy_from_slice(&end))
+            };
+            let spans: Vec<_> = tables.iter().flat_map(|table| &table.indexes).map(span).collect();
+            self.node.db().collect_garbage(&spans, &self.cancel).await?;
         }
         crate::ddl::garbage::collect(&self.node).await?;
         if analyze {
