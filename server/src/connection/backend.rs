@@ -59,7 +59,7 @@ pub trait Backend: Send + 'static {
     ) -> impl Future<Output = Result<Outcome>> + Send;
     fn close_statement(&mut self, name: &str);
     fn close_portal(&mut self, name: &str);
-    fn sync(&mut self, failed: bool) -> impl Future<Output = Result<()>> + Send;
+    fn sync(&mut self, failed: bool, sink: &mut dyn ResultSink) -> impl Future<Output = Result<()>> + Send;
     fn copy_data(&mut self, data: &[u8]) -> impl Future<Output = Result<()>> + Send;
     fn copy_done(&mut self, sink: &mut dyn ResultSink) -> impl Future<Output = Result<Outcome>> + Send;
     fn copy_fail(&mut self, message: &str) -> impl Future<Output = SqlError> + Send;
@@ -151,8 +151,8 @@ impl Backend for Session {
         Session::close_portal(self, name);
     }
 
-    fn sync(&mut self, failed: bool) -> impl Future<Output = Result<()>> + Send {
-        Session::sync(self, failed)
+    fn sync(&mut self, failed: bool, sink: &mut dyn ResultSink) -> impl Future<Output = Result<()>> + Send {
+        Session::sync(self, failed, sink)
     }
 
     fn copy_data(&mut self, data: &[u8]) -> impl Future<Output = Result<()>> + Send {

@@ -331,7 +331,7 @@ where
         self.pipeline = false;
         let (result, cause) = {
             let watch = watching(&self.session, &self.handle, &self.cancel, &self.completed);
-            let statement = pin!(self.session.sync(failed));
+            let statement = pin!(self.session.sync(failed, &mut self.output));
             watch::run(statement, &mut self.reader, watch).await
         };
         let result = self.settle(result, cause);
@@ -345,7 +345,7 @@ where
             b'Q' | b'F' => {
                 self.begin();
                 // The session has not seen the error: an open transaction fails all the same.
-                let failed = self.session.sync(true).await;
+                let failed = self.session.sync(true, &mut self.output).await;
                 self.finish_simple(failed.and(Err(error)).map_err(Failure::Error)).await
             }
             _ if self.skipping => Ok(()),

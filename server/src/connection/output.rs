@@ -361,6 +361,15 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for Output<W> {
         true
     }
 
+    fn cut(&mut self, mark: usize) -> Option<Vec<u8>> {
+        let whole = self.written == 0 && mark >= self.sent;
+        whole.then(|| self.buffer.split_off(mark - self.sent))
+    }
+
+    fn put(&mut self, encoded: &[u8]) {
+        self.buffer.put_slice(encoded);
+    }
+
     fn is_full(&self) -> bool {
         self.buffer.len() >= FULL || self.refused.is_some()
     }

@@ -93,6 +93,117 @@ async fn tokio_postgres_prepares_fetches_and_pipelines() {
 }
 
 #[tokio::test]
+async fn execute_in_the_extended_protocol_is_described_and_fetched_in_pieces() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let mut client = connect(&node).await;
+    client
+        .batch_execute(
+            "PREPARE numbers (int) AS SELECT i, 'n' || i AS name FROM generate_series(1, $1) AS g(i)",
+        )
+        .await
+        .unwrap();
+    let execute = client.prepare("EXECUTE numbers (2 + 5)").await.unwrap();
+    let columns: Vec<_> = execute.columns().iter().map(|c| (c.name(), c.type_().clone())).collect();
+    assert_eq!(columns, [("i", Type::INT4), ("name", Type::TEXT)]);
+    let rows = client.query(&execute, &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind(&execute, &[]).await.unwrap();
+    let mut pieces = Vec::new();
+    for _ in 0..3 {
+        let rows = transaction.query_portal(&portal, 3).await.unwrap();
+        pieces.push(rows.iter().map(|row| row.get::<_, &str>(1).to_owned()).collect::<Vec<_>>().join(" "));
+    }
+    assert_eq!(pieces, ["n1 n2 n3", "n4 n5 n6", "n7"]);
+    transaction.rollback().await.unwrap();
+    node.stop();
+}
+
+/// Statements of a pipeline are one transaction, which commits at Sync. A conflict found there, or
+/// at any statement before, is not the client's affair while it has seen no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn conflicts_of_small_transactions_stay_in_the_server() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: i64 = 60;
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    client
+        .batch_execute("CREATE TABLE t (a int PRIMARY KEY, v int8, w int8); CREATE INDEX ON t (v);")
+        .await
+        .unwrap();
+    client.batch_execute("CREATE TABLE log (client int8, round int8, total int8)").await.unwrap();
+    client.batch_execute("INSERT INTO t SELECT i, 0, 0 FROM generate_series(1, 4) AS g(i)").await.unwrap();
+    let tasks = (0..CLIENTS).map(|n| {
+        let port = node.port;
+        tokio::spawn(async move {
+            let config = format!("host=127.0.0.1 port={port} user=postgres");
+            let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let add = client.prepare("UPDATE t SET v = v + 1 WHERE a = $1 RETURNING v").await.unwrap();
+            // It reads what others change and writes what they read.
+            let sum =
+                client.prepare("UPDATE t SET w = (SELECT sum(v)::int8 FROM t) WHERE a = $1").await.unwrap();
+            let log = client.prepare("INSERT INTO log SELECT $1, $2, sum(v)::int8 FROM t").await.unwrap();
+            for round in 0..ROUNDS {
+                let a = (round as i32 + n as i32) % 4 + 1;
+                assert_eq!(client.query(&add, &[&a]).await.unwrap().len(), 1);
+                assert_eq!(client.execute(&sum, &[&a]).await.unwrap(), 1);
+                assert_eq!(client.execute(&log, &[&(n as i64), &round]).await.unwrap(), 1);
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let sum = client.query_one("SELECT sum(v)::int8 FROM t", &[]).await.unwrap();
+    assert_eq!(sum.get::<_, i64>(0), CLIENTS as i64 * ROUNDS);
+    let logged = client.query_one("SELECT count(*) FROM log", &[]).await.unwrap();
+    assert_eq!(logged.get::<_, i64>(0), CLIENTS as i64 * ROUNDS);
+
+    // Several statements before one Sync: all of them run again, and each has its own answer.
+    let script = root.path().join("pipeline.sql");
+    let lines = [
+        "\\set a random(1, 4)",
+        "\\startpipeline",
+        "UPDATE t SET v = v + 1 WHERE a = :a;",
+        "SELECT sum(w) FROM t;",
+        "UPDATE t SET w = (SELECT sum(v)::int8 FROM t) WHERE a = :a;",
+        "INSERT INTO log SELECT -1, 0, sum(v)::int8 FROM t;",
+        "\\endpipeline",
+    ];
+    std::fs::write(&script, lines.join("\n")).unwrap();
+    for mode in ["extended", "prepared"] {
+        let port = node.port.to_string();
+        let mut pgbench = Command::new("pgbench");
+        pgbench.args([
+            "-n",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-p",
+            &port,
+            "-M",
+            mode,
+            "-c",
+            "8",
+            "-t",
+            "30",
+        ]);
+        let output = output_of(pgbench.arg("-f").arg(&script).arg("postgres"));
+        assert!(output.contains("number of transactions actually processed: 240/240"), "{output}");
+        assert!(output.contains("number of failed transactions: 0 "), "{output}");
+    }
+    let logged = client.query_one("SELECT count(*) FROM log WHERE client = -1", &[]).await.unwrap();
+    assert_eq!(logged.get::<_, i64>(0), 480);
+    let sum = client.query_one("SELECT sum(v)::int8 FROM t", &[]).await.unwrap();
+    assert_eq!(sum.get::<_, i64>(0), CLIENTS as i64 * ROUNDS + 480);
+    node.stop();
+}
+
+#[tokio::test]
 async fn errors_have_state_position_and_names() {
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &[]);

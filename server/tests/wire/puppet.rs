@@ -248,7 +248,7 @@ impl Backend for Puppet {
 
     fn close_portal(&mut self, _: &str) {}
 
-    async fn sync(&mut self, failed: bool) -> Result<()> {
+    async fn sync(&mut self, failed: bool, _: &mut dyn ResultSink) -> Result<()> {
         if failed && self.status == TransactionStatus::Active {
             self.status = TransactionStatus::Failed;
         }

@@ -732,7 +732,7 @@ impl Binder<'_> {
         if !level.applies.is_empty() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
-                format!("cannot use subquery in {clause}"),
+                format!("cannot use subquery in {}", clause.trim_end_matches('s')),
             )
             .at(expr.position));
         }

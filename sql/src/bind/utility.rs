@@ -392,6 +392,13 @@ impl Binder<'_> {
         let mut values = Vec::with_capacity(types.len());
         for (i, (arg, ty)) in execute.args.iter().zip(types).enumerate() {
             let value = self.lone_expr(arg, "EXECUTE parameters")?;
+            if let Some((index, position)) = self.param_positions.first() {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_PARAMETER,
+                    format!("there is no parameter ${}", index + 1),
+                )
+                .at(*position));
+            }
             match self.try_coerce(value, *ty, CastContext::Assignment, arg.position)? {
                 Ok(value) => values.push(value),
                 Err(from) => {

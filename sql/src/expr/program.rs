@@ -165,7 +165,7 @@ impl Program {
 pub fn evaluate_constant(scalar: &Scalar, context: &EvalContext) -> Result<Datum> {
     match scalar {
         Scalar::Const { value, .. } => Ok(value.clone()),
-        Scalar::Param { index, .. } => Ok(context.params[*index].clone()),
+        Scalar::Param { index, .. } => evaluate::param(context, *index).cloned(),
         _ => Program::compile(scalar)?.eval_row(context, &[]),
     }
 }

@@ -14,31 +14,47 @@ pub fn text_column(name: &str) -> OutputColumn {
     OutputColumn { name: name.to_owned(), ty: Type::new(TypeKind::Text), source: (0, 0) }
 }
 
-/// Sends the columns of a statement, or that it has none.
-pub fn columns(
-    compiled: &Option<Arc<Compiled>>,
-    formats: &[Format],
-    sink: &mut dyn ResultSink,
-    _settings: &Settings,
-) {
-    match compiled.as_ref().map(|c| &c.planned) {
-        Some(Planned::Query(plan)) if plan.returns_rows => sink.row_description(&plan.columns, formats),
-        Some(Planned::Utility(utility)) => match &**utility {
-            Utility::Show(Some(name)) => {
-                sink.row_description(&[text_column(Settings::canonical_name(name))], formats);
-            }
-            Utility::Show(None) => {
-                let columns = ["name", "setting", "description"].map(text_column);
-                sink.row_description(&columns, formats);
-            }
-            Utility::Explain { .. } => sink.row_description(&[text_column("QUERY PLAN")], formats),
-            _ => sink.no_data(),
-        },
-        _ => sink.no_data(),
-    }
-}
-
 impl Session {
+    /// The columns of the rows that a statement returns; `None`: it returns none.
+    pub(super) fn result_columns(
+        &mut self,
+        compiled: &Option<Arc<Compiled>>,
+    ) -> Result<Option<Vec<OutputColumn>>> {
+        Ok(match compiled.as_ref().map(|c| &c.planned) {
+            Some(Planned::Query(plan)) if plan.returns_rows => Some(plan.columns.clone()),
+            Some(Planned::Utility(utility)) => match &**utility {
+                Utility::Show(Some(name)) => Some(vec![text_column(Settings::canonical_name(name))]),
+                Utility::Show(None) => Some(["name", "setting", "description"].map(text_column).to_vec()),
+                Utility::Explain { .. } => Some(vec![text_column("QUERY PLAN")]),
+                // Where it cannot run it is run to say why.
+                Utility::Execute(execute) if self.statements.contains_key(&execute.name.name) => {
+                    let (_, compiled) = self.executed(execute)?;
+                    return self.result_columns(&Some(compiled));
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// Sends the columns of a statement, or that it has none.
+    pub(super) fn describe_columns(
+        &mut self,
+        compiled: &Option<Arc<Compiled>>,
+        formats: &[Format],
+        sink: &mut dyn ResultSink,
+    ) -> Result<()> {
+        match compiled.as_ref().map(|c| &c.planned) {
+            // Without a copy: it may be done for each execution.
+            Some(Planned::Query(plan)) if plan.returns_rows => sink.row_description(&plan.columns, formats),
+            _ => match self.result_columns(compiled)? {
+                Some(columns) => sink.row_description(&columns, formats),
+                None => sink.no_data(),
+            },
+        }
+        Ok(())
+    }
+
     pub(super) async fn describe_prepared(&mut self, name: &str, sink: &mut dyn ResultSink) -> Result<()> {
         let prepared = self.statements.get(name).cloned().ok_or_else(|| super::portal::no_statement(name))?;
         if let Some(statement) = &prepared.statement {
@@ -46,7 +62,6 @@ impl Session {
         }
         let compiled = self.compile_prepared(&prepared)?;
         sink.parameter_description(compiled.as_ref().map_or(&[][..], |c| c.parameter_types()));
-        columns(&compiled, &[], sink, &self.settings);
-        Ok(())
+        self.describe_columns(&compiled, &[], sink)
     }
 }

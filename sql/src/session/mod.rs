@@ -4,10 +4,12 @@
 //! goes through [`ResultSink`], which encodes straight into the connection's write buffer.
 
 mod describe;
+mod execute;
 mod explain;
 mod node;
 mod plan_cache;
 mod portal;
+mod replay;
 mod run;
 pub mod settings;
 mod transaction;
@@ -34,6 +36,7 @@ use crate::{Result, SqlError, SqlState};
 pub use node::{Building, SessionEntry, SqlNode};
 use plan_cache::Compiled;
 use portal::{Portal, Prepared};
+use replay::Pipeline;
 use settings::Settings;
 use transaction::Transaction;
 use view::{Effects, View};
@@ -93,6 +96,13 @@ pub trait ResultSink: Send {
     fn mark(&self) -> usize;
     /// Forgets output since `mark`; false when some of it has been sent.
     fn rewind(&mut self, mark: usize) -> bool;
+    /// Takes away the output since `mark`, encoded; `None` when some of it has been sent, or where
+    /// output is not kept in that form.
+    fn cut(&mut self, _mark: usize) -> Option<Vec<u8>> {
+        None
+    }
+    /// Puts back a piece of what was cut.
+    fn put(&mut self, _encoded: &[u8]) {}
     /// Whether so much is buffered that it should be sent before more is produced.
     fn is_full(&self) -> bool;
     /// Sends what is buffered.
@@ -143,6 +153,10 @@ pub struct Session {
     txn: Option<Box<Transaction>>,
     statements: BTreeMap<String, Arc<Prepared>>,
     portals: BTreeMap<String, Portal>,
+    /// Number of the portal bound last.
+    last_portal: u64,
+    /// What the implicit transaction consists of, to run it again.
+    pipeline: Pipeline,
     /// COPY FROM STDIN under way.
     copy: Option<Box<CopyIn>>,
     /// Rest of a simple query string, and the string.
@@ -213,6 +227,8 @@ impl Session {
             txn: None,
             statements: BTreeMap::new(),
             portals: BTreeMap::new(),
+            last_portal: 0,
+            pipeline: Pipeline::default(),
             copy: None,
             pending: VecDeque::new(),
             text: "".into(),
@@ -315,8 +331,8 @@ impl Session {
     pub async fn describe_portal(&mut self, name: &str, sink: &mut dyn ResultSink) -> Result<()> {
         let outcome = match self.portals.get(name) {
             Some(portal) => {
-                describe::columns(&portal.compiled, &portal.formats, sink, &self.settings);
-                Ok(())
+                let (compiled, formats) = (portal.compiled.clone(), portal.formats.clone());
+                self.describe_columns(&compiled, &formats, sink)
             }
             None => Err(portal::no_portal(name)),
         };
@@ -331,7 +347,14 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<Outcome> {
         self.cancel.reset();
-        let outcome = self.execute_portal(portal, max_rows, sink).await;
+        self.record_execute(portal, max_rows, sink.mark());
+        let outcome = match self.execute_portal(portal, max_rows, sink).await {
+            Ok(outcome) => {
+                self.record_end(sink.mark());
+                Ok(outcome)
+            }
+            Err(error) => self.run_again(error, false, sink).await.map(|()| Outcome::Done),
+        };
         self.report_settings(sink);
         self.after_message(outcome).await
     }
@@ -354,11 +377,15 @@ impl Session {
         self.portals.remove(name);
     }
 
-    /// Sync: ends the implicit transaction: commits, or rolls back after `failed`.
-    pub async fn sync(&mut self, failed: bool) -> Result<()> {
+    /// Sync: ends the implicit transaction: commits, or rolls back after `failed`. A conflict that
+    /// shows only now is not for the client to see while no answer has been sent.
+    pub async fn sync(&mut self, failed: bool, sink: &mut dyn ResultSink) -> Result<()> {
         let implicit = self.txn.as_ref().is_some_and(|t| !t.explicit);
         let outcome = match (implicit, failed) {
-            (true, false) => self.commit().await,
+            (true, false) => match self.commit().await {
+                Ok(()) => Ok(()),
+                Err(error) => self.run_again(error, true, sink).await,
+            },
             (true, true) => {
                 self.rollback().await;
                 Ok(())

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::exec::{Memory, Operator};
 use crate::expr::EvalContext;
 use crate::parse;
-use crate::plan::{Planned, Utility};
+use crate::plan::{OutputColumn, Planned, Utility};
 use crate::types::{Datum, Type, TypeKind, parse_text, read_binary};
 use crate::{Result, SqlError, SqlState};
 
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub given: Vec<Option<Type>>,
     /// Parameter types determined.
     pub types: Vec<Type>,
+    /// Columns of its rows: they must not change while the client may rely on them.
+    pub columns: Option<Vec<OutputColumn>>,
     /// The plan made last.
     pub compiled: parking_lot::Mutex<Option<(Arc<str>, Arc<Compiled>)>>,
 }
@@ -39,7 +41,11 @@ pub struct Portal {
     /// Parameters.
     pub params: Arc<[Datum]>,
     /// Result formats.
-    pub formats: Vec<Format>,
+    pub formats: Arc<[Format]>,
+    /// Tells it from other portals of the session, past ones too.
+    pub number: u64,
+    /// Size of its statement and parameters.
+    pub weight: usize,
     /// Execution.
     pub state: PortalState,
 }
@@ -138,12 +144,16 @@ impl Session {
             text,
             given,
             types: Vec::new(),
+            columns: None,
             compiled: Default::default(),
         };
         if let Some(statement) = &prepared.statement {
             self.check_not_failed(statement)?;
             let compiled = self.compile_prepared(&prepared)?.expect("not empty");
             prepared.types = compiled.parameter_types().to_vec();
+            if let Planned::Query(plan) = &compiled.planned {
+                prepared.columns = Some(plan.columns.clone());
+            }
         }
         Ok(Arc::new(prepared))
     }
@@ -165,6 +175,15 @@ impl Session {
             environment: environment.clone(),
         };
         let compiled = self.compile_statement(statement, &prepared.given, Some(key))?;
+        if let (Some(before), Planned::Query(plan)) = (&prepared.columns, &compiled.planned) {
+            let same = |(a, b): (&OutputColumn, &OutputColumn)| a.name == b.name && a.ty == b.ty;
+            if before.len() != plan.columns.len() || !before.iter().zip(&plan.columns).all(same) {
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "cached plan must not change result type",
+                ));
+            }
+        }
         *prepared.compiled.lock() = Some((environment, compiled.clone()));
         Ok(Some(compiled))
     }
@@ -228,19 +247,19 @@ impl Session {
                 }
             });
         }
-        let columns = match compiled.as_ref().map(|c| &c.planned) {
-            Some(Planned::Query(plan)) => plan.columns.len(),
-            _ => 0,
+        self.last_portal += 1;
+        let size = parameters.iter().flatten().map(Bytes::len).sum::<usize>();
+        let weight = size_of::<Portal>() + prepared.text.len() + size;
+        let portal = Portal {
+            prepared,
+            compiled,
+            params: params.into(),
+            formats: result_formats.into(),
+            number: self.last_portal,
+            weight,
+            state: PortalState::Fresh,
         };
-        let formats = match result_formats {
-            [] => Vec::new(),
-            [one] => vec![*one; columns.max(1)],
-            many => many.to_vec(),
-        };
-        self.portals.insert(
-            name.to_owned(),
-            Portal { prepared, compiled, params: params.into(), formats, state: PortalState::Fresh },
-        );
+        self.portals.insert(name.to_owned(), portal);
         Ok(())
     }
 
@@ -259,7 +278,7 @@ impl Session {
         outcome
     }
 
-    async fn run_portal(
+    pub(super) async fn run_portal(
         &mut self,
         portal: &mut Portal,
         max_rows: u32,
@@ -293,21 +312,25 @@ impl Session {
             PortalState::Fresh => {}
         }
         let work = Work { statement, text: portal.prepared.text.clone(), compiled: portal.compiled.clone() };
-        let is_query = matches!(portal.compiled.as_ref().map(|c| &c.planned), Some(Planned::Query(_)));
-        if is_query {
-            let refreshed = self.compile_prepared(&portal.prepared)?;
-            portal.compiled = refreshed;
-            let compiled = portal.compiled.clone().expect("it has a statement");
-            let (tag, state) = self
-                .run_query(
-                    &compiled,
-                    &portal.prepared,
-                    portal.params.clone(),
-                    &portal.formats,
-                    max_rows,
-                    sink,
-                )
-                .await?;
+        let query = match portal.compiled.as_ref().map(|c| &c.planned) {
+            Some(Planned::Query(_)) => {
+                let compiled = self.compile_prepared(&portal.prepared)?.expect("it has a statement");
+                Some((portal.prepared.clone(), compiled, portal.params.clone()))
+            }
+            Some(Planned::Utility(utility)) => match &**utility {
+                Utility::Execute(execute) => {
+                    let (prepared, compiled) = self.executed(execute)?;
+                    let params = self.execute_arguments(execute, &prepared).await?;
+                    Some((prepared, compiled, params))
+                }
+                _ => None,
+            },
+            None => None,
+        };
+        if let Some((prepared, compiled, params)) = query {
+            let (tag, state) =
+                self.run_query(&compiled, &prepared, params, &portal.formats, max_rows, sink).await?;
+            portal.compiled = Some(compiled);
             portal.state = state;
             match tag {
                 Some(tag) => sink.complete(&tag),

@@ -20,7 +20,7 @@ use crate::types::{Datum, Type, TypeKind, parse_text};
 use crate::{Result, SqlError};
 
 /// How often a statement is tried.
-const TRIES: u32 = 40;
+pub(super) const TRIES: u32 = 40;
 
 /// The command tag of a query.
 pub fn tag(kind: QueryKind, rows: u64) -> String {
@@ -82,7 +82,7 @@ impl Session {
         self.derived.as_ref().expect("just made")
     }
 
-    fn plan_settings(&mut self) -> PlanSettings {
+    pub(super) fn plan_settings(&mut self) -> PlanSettings {
         PlanSettings {
             text: self.derived().text.clone(),
             enable_seqscan: self.settings.flag("enable_seqscan"),
@@ -201,6 +201,7 @@ impl Session {
             text: print.text.as_str().into(),
             given,
             types: plan.parameter_types.clone(),
+            columns: None,
             compiled: Default::default(),
         };
         let mark = sink.mark();
@@ -246,7 +247,7 @@ impl Session {
         Ok(tag.unwrap_or_default())
     }
 
-    async fn pause(&mut self, tries: u32) {
+    pub(super) async fn pause(&mut self, tries: u32) {
         let env = self.node.db().store().env().clone();
         let most = (1u64 << tries.min(7)) * 500;
         let micros = env.rng.next_u64() % most + 100;
@@ -318,6 +319,7 @@ impl Session {
             text: work.text,
             given: Vec::new(),
             types: Vec::new(),
+            columns: None,
             compiled: Default::default(),
         };
         let (tag, _) = self.run_query(&compiled, &prepared, Arc::new([]), &[], 0, sink).await?;
@@ -551,7 +553,7 @@ impl Session {
     }
 
     /// Sequence values that a statement wanted and did not find.
-    async fn fetch_wanted(&mut self) -> Result<()> {
+    pub(super) async fn fetch_wanted(&mut self) -> Result<()> {
         let wanted = std::mem::take(&mut self.effects.lock().wanted);
         let catalog = self.derived().view.catalog.clone();
         for sequence in wanted {

@@ -188,7 +188,10 @@ impl Session {
         };
         self.finish_changes(&txn);
         match &outcome {
-            Ok(()) => self.settings.commit(),
+            Ok(()) => {
+                self.settings.commit();
+                self.pipeline.give_up();
+            }
             Err(_) => self.settings.restore(&txn.saved),
         }
         outcome

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::describe::text_column;
 use super::explain::explain;
 use super::plan_cache::Executable;
-use super::portal::{Prepared, no_statement, utility_of};
+use super::portal::{no_statement, utility_of};
 use super::settings::Settings;
 use super::{Outcome, ResultSink, Session, Severity, Work};
 use crate::ast::{DiscardTarget, ObjectName, Set, TransactionModes};
@@ -122,16 +122,12 @@ impl Session {
                 "PREPARE".into()
             }
             Utility::Execute(execute) => {
-                let prepared = self.statements.get(&execute.name.name).cloned();
-                let prepared = prepared.ok_or_else(|| no_statement(&execute.name.name))?;
-                let params = self.execute_arguments(&prepared, &execute.args)?;
-                let Some(compiled) = self.compile_prepared(&prepared)? else {
-                    return Err(no_statement(&execute.name.name));
-                };
-                let Planned::Query(plan) = &compiled.planned else {
-                    return Err(SqlError::unsupported("EXECUTE of a utility statement"));
-                };
-                if plan.returns_rows && simple {
+                let (prepared, compiled) = self.executed(execute)?;
+                let params = self.execute_arguments(execute, &prepared).await?;
+                if let Planned::Query(plan) = &compiled.planned
+                    && plan.returns_rows
+                    && simple
+                {
                     sink.row_description(&plan.columns, &[]);
                 }
                 let (tag, _) = self.run_query(&compiled, &prepared, params, &[], 0, sink).await?;
@@ -354,29 +350,23 @@ impl Session {
         Memory::new((self.settings.number("work_mem") as usize).saturating_mul(1024))
     }
 
-    /// EXECUTE's arguments.
-    fn execute_arguments(&self, prepared: &Prepared, args: &[crate::ast::Expr]) -> Result<Arc<[Datum]>> {
-        if args.len() != prepared.types.len() {
-            return Err(SqlError::new(
-                SqlState::SYNTAX_ERROR,
-                "wrong number of parameters for prepared statement",
-            )
-            .detail(format!(
-                "Expected {} parameters but got {}.",
-                prepared.types.len(),
-                args.len()
-            )));
-        }
-        match args {
-            [] => Ok(Arc::new([])),
-            _ => Err(SqlError::unsupported("EXECUTE with arguments")),
-        }
-    }
-
     /// EXPLAIN.
     async fn explain(&mut self, planned: &Planned, options: ExplainOptions) -> Result<Vec<String>> {
-        let Planned::Query(plan) = planned else {
-            return Ok(vec!["Utility statements have no plan structure".into()]);
+        let executed;
+        let (plan, params) = match planned {
+            Planned::Query(plan) => (plan, Arc::new([]) as Arc<[Datum]>),
+            Planned::Utility(utility) => {
+                let Utility::Execute(execute) = &**utility else {
+                    return Ok(vec!["Utility statements have no plan structure".into()]);
+                };
+                let (prepared, compiled) = self.executed(execute)?;
+                let params = self.execute_arguments(execute, &prepared).await?;
+                executed = compiled;
+                let Planned::Query(plan) = &executed.planned else {
+                    unreachable!("only queries are executed")
+                };
+                (plan, params)
+            }
         };
         if !options.analyze {
             return Ok(explain(plan, options, None));
@@ -393,7 +383,7 @@ impl Session {
                 "a table was changed meanwhile; try again",
             ));
         }
-        let mut eval = self.eval_context(Arc::new([]), plan.slots);
+        let mut eval = self.eval_context(params, plan.slots);
         let memory = self.memory();
         let mut operator = executable.root.open(&meters);
         let txn = self.txn.as_deref_mut().expect("just opened");

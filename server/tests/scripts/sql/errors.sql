@@ -152,3 +152,6 @@ SELECT /* a /* nested */ comment */ 1 -- and a line
 ;
 ;
 SELECT 1;
+--! differs: the error has no position
+--! simple
+SELECT a FROM t LIMIT $1;
