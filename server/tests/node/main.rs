@@ -604,6 +604,101 @@ fn a_truncated_table_is_readable_in_the_past_and_a_dropped_one_leaves_the_disk()
     assert!(!keys.contains("dropped-"), "the dropped table's rows are still in the store");
 }
 
+/// Names mean in the past what they meant then.
+#[tokio::test]
+async fn the_past_has_its_own_catalog() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    let now = async || {
+        let row = client.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap();
+        row.get::<_, String>(0)
+    };
+    let before = now().await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b text)").await.unwrap();
+    client
+        .batch_execute("CREATE INDEX t_b ON t (b); INSERT INTO t VALUES (1, 'one'), (2, 'two')")
+        .await
+        .unwrap();
+    let first = now().await;
+    client.batch_execute("ALTER TABLE t ADD COLUMN c int DEFAULT 7").await.unwrap();
+    client.batch_execute("ALTER TABLE t DROP COLUMN b; INSERT INTO t VALUES (3, 8)").await.unwrap();
+    let second = now().await;
+    client.batch_execute("DROP TABLE t").await.unwrap();
+    let dropped = now().await;
+    client.batch_execute("CREATE TABLE t (x text); INSERT INTO t VALUES ('new')").await.unwrap();
+    let last = now().await;
+
+    // What a simple query and a prepared statement see: columns and rows.
+    let simple = async |sql: &str| -> Result<String, tokio_postgres::Error> {
+        let mut text = String::new();
+        for message in client.simple_query(sql).await? {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                let columns = row.columns().iter().enumerate();
+                let values = columns.map(|(i, c)| format!("{}={}", c.name(), row.get(i).unwrap_or("NULL")));
+                text += &(values.collect::<Vec<_>>().join(" ") + "; ");
+            }
+        }
+        Ok(text)
+    };
+    let state = |error: tokio_postgres::Error| error.as_db_error().unwrap().code().code().to_owned();
+    let seen =
+        [(&first, "a=1 b=one; a=2 b=two; "), (&second, "a=1 c=7; a=2 c=7; a=3 c=8; "), (&last, "x=new; ")];
+    for (time, expected) in seen {
+        let query = format!("SELECT * FROM t AS OF SYSTEM TIME '{time}'");
+        assert_eq!(simple(&query).await.unwrap(), expected);
+        // One transaction after another, and one that stays.
+        let begin = format!("BEGIN AS OF SYSTEM TIME '{time}'; SELECT * FROM t; COMMIT");
+        assert_eq!(simple(&begin).await.unwrap(), expected);
+        client.batch_execute(&format!("BEGIN; SET TRANSACTION AS OF SYSTEM TIME '{time}'")).await.unwrap();
+        assert_eq!(simple("SELECT * FROM t").await.unwrap(), expected);
+        let columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 \
+                       AND NOT attisdropped ORDER BY attnum";
+        let names = simple(columns).await.unwrap();
+        let first_row = expected.split(';').next().unwrap();
+        let described = first_row.split(' ').map(|c| format!("attname={}; ", c.split('=').next().unwrap()));
+        assert_eq!(names, described.collect::<String>());
+        client.batch_execute("COMMIT").await.unwrap();
+        // Described, with the types of then.
+        let statement = client.prepare(&query).await.unwrap();
+        let names: Vec<&str> = statement.columns().iter().map(|c| c.name()).collect();
+        let rows = client.query(&statement, &[]).await.unwrap();
+        assert_eq!(rows.len(), expected.matches(';').count());
+        assert!(names.iter().all(|name| expected.contains(&format!("{name}="))), "{names:?}");
+        let copy = format!("COPY (SELECT * FROM t AS OF SYSTEM TIME '{time}') TO STDOUT");
+        let copied: Vec<Bytes> = client.copy_out(&copy).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(copied.concat().iter().filter(|b| **b == b'\n').count(), rows.len());
+    }
+    let explained = simple(&format!("EXPLAIN SELECT * FROM t AS OF SYSTEM TIME '{first}' WHERE b = 'two'"))
+        .await
+        .unwrap();
+    assert!(explained.contains("t_b"), "an index of then: {explained}");
+    for time in [&before, &dropped] {
+        let query = format!("SELECT * FROM t AS OF SYSTEM TIME '{time}'");
+        assert_eq!(state(simple(&query).await.unwrap_err()), "42P01");
+        assert_eq!(state(client.prepare(&query).await.unwrap_err()), "42P01");
+        client.batch_execute(&format!("BEGIN AS OF SYSTEM TIME '{time}'")).await.unwrap();
+        assert_eq!(state(simple("SELECT * FROM t").await.unwrap_err()), "42P01");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    // A time that comes with the parameters: described as of now, and run if that is what it returns.
+    let timed = client.prepare("SELECT * FROM t AS OF SYSTEM TIME $1").await.unwrap();
+    assert_eq!(client.query_one(&timed, &[&last]).await.unwrap().get::<_, &str>(0), "new");
+    assert_eq!(state(client.query(&timed, &[&first]).await.unwrap_err()), "0A000");
+    assert_eq!(state(client.query(&timed, &[&dropped]).await.unwrap_err()), "42P01");
+    assert_eq!(simple("SELECT * FROM t").await.unwrap(), "x=new; ");
+    let made = format!("CREATE TABLE u AS SELECT * FROM t AS OF SYSTEM TIME '{first}'");
+    assert_eq!(state(simple(&made).await.unwrap_err()), "0A000");
+    // VACUUM takes the past away.
+    client.batch_execute("VACUUM").await.unwrap();
+    for sql in ["SELECT * FROM t AS OF SYSTEM TIME '{}'", "BEGIN AS OF SYSTEM TIME '{}'; SELECT * FROM t"] {
+        let error = simple(&sql.replace("{}", &first)).await.unwrap_err();
+        assert_eq!(state(error), "72000");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    node.stop();
+}
+
 /// COPY of many rows goes another way than that of a few: duplicates of every origin are noticed.
 #[tokio::test]
 async fn copy_in_bulk_checks_every_key() {

@@ -152,6 +152,8 @@ pub struct Delete {
 pub struct CreateTable {
     /// Name.
     pub name: ObjectName,
+    /// UNLOGGED.
+    pub unlogged: bool,
     /// IF NOT EXISTS.
     pub if_not_exists: bool,
     /// Columns.

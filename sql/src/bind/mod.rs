@@ -99,6 +99,11 @@ impl<'a> Binder<'a> {
             .collect()
     }
 
+    /// Whether there are parameters, given or found.
+    pub fn has_parameters(&self) -> bool {
+        !self.params.is_empty()
+    }
+
     /// Slots, AS OF SYSTEM TIME, and whether rows are locked.
     pub fn finish(self) -> (usize, Option<Scalar>, bool) {
         (self.slots, self.as_of, self.locks_rows)

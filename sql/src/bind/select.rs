@@ -76,15 +76,19 @@ impl Binder<'_> {
         Ok(())
     }
 
+    /// The expression of AS OF SYSTEM TIME.
+    pub fn point_in_time(&mut self, as_of: &Expr) -> Result<Scalar> {
+        let value = self.lone_expr(as_of, "AS OF SYSTEM TIME")?;
+        self.known(value, as_of.position)
+    }
+
     fn query_inner(&mut self, query: &Query, targets: Option<&[Type]>) -> Result<Plan> {
         self.with(&query.with)?;
         if let Some(as_of) = &query.as_of {
             if self.as_of.is_some() || !self.levels.is_empty() {
                 return Err(SqlError::unsupported("AS OF SYSTEM TIME in a subquery").at(as_of.position));
             }
-            let value = self.lone_expr(as_of, "AS OF SYSTEM TIME")?;
-            let value = self.known(value, as_of.position)?;
-            self.as_of = Some(value);
+            self.as_of = Some(self.point_in_time(as_of)?);
         }
         let mut plan = match &query.body {
             QueryBody::Select(select) => self.select(select, &query.order_by, &query.locking, targets)?,

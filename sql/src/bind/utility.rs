@@ -131,6 +131,11 @@ impl Binder<'_> {
             let Planned::Query(plan) = plan(&statement, self.catalog, &self.params, self.settings)? else {
                 unreachable!("a query is planned as one")
             };
+            if plan.as_of.is_some() {
+                return Err(
+                    SqlError::unsupported("AS OF SYSTEM TIME in CREATE TABLE AS").at(table.name.position)
+                );
+            }
             if table.names.len() > plan.columns.len() {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
             }
@@ -166,6 +171,7 @@ impl Binder<'_> {
         }
         Ok(NewTable {
             name: table.name.clone(),
+            unlogged: table.unlogged,
             if_not_exists: table.if_not_exists,
             columns,
             constraints,

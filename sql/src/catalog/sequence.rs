@@ -61,8 +61,8 @@ impl AtHand {
 }
 
 /// Stored state: the last value handed out or taken, and whether it was.
-#[derive(Clone, Copy)]
-struct State {
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceState {
     value: i64,
     called: bool,
 }
@@ -92,7 +92,7 @@ impl Sequences {
             }
             let want = (n - have).max(BLOCK);
             let taken = update_key(db, &key, &mut |stored| {
-                let state = State::decode(stored, sequence)?;
+                let state = SequenceState::decode(stored, sequence)?;
                 Ok(match state.take(sequence, want) {
                     Some((block, last)) => (last.encode(), Some(block)),
                     None => (state.encode(), None),
@@ -107,24 +107,12 @@ impl Sequences {
         }
     }
 
-    /// `setval`.
-    pub async fn set(&self, db: &Arc<Db>, table: &TableDesc, value: i64, called: bool) -> Result<()> {
-        let Some(sequence) = &table.sequence else {
-            return Err(not_a_sequence(&table.name));
-        };
-        if value < sequence.min || value > sequence.max {
-            return Err(SqlError::new(
-                SqlState::NUMERIC_OUT_OF_RANGE,
-                format!(
-                    "setval: value {value} is out of bounds for sequence \"{}\" ({}..{})",
-                    table.name, sequence.min, sequence.max
-                ),
-            ));
-        }
+    /// What `setval` made of a sequence takes effect.
+    pub async fn set(&self, db: &Arc<Db>, id: Oid, state: SequenceState) -> Result<()> {
         let _refill = self.refill.lock().await;
-        let key = system_key(ids::SEQUENCES, table.id as u64);
-        update_key(db, &key, &mut |_| Ok((State { value, called }.encode(), ()))).await?;
-        self.in_use.lock().remove(&table.id);
+        let key = system_key(ids::SEQUENCES, id as u64);
+        update_key(db, &key, &mut |_| Ok((state.encode(), ()))).await?;
+        self.in_use.lock().remove(&id);
         Ok(())
     }
 
@@ -144,11 +132,38 @@ impl Sequences {
     }
 }
 
-impl State {
-    fn decode(stored: Option<&[u8]>, sequence: &SequenceDesc) -> Result<State> {
+impl SequenceState {
+    /// `setval`.
+    pub fn set(table: &TableDesc, value: i64, called: bool) -> Result<SequenceState> {
+        let Some(sequence) = &table.sequence else {
+            return Err(not_a_sequence(&table.name));
+        };
+        if value < sequence.min || value > sequence.max {
+            return Err(SqlError::new(
+                SqlState::NUMERIC_OUT_OF_RANGE,
+                format!(
+                    "setval: value {value} is out of bounds for sequence \"{}\" ({}..{})",
+                    table.name, sequence.min, sequence.max
+                ),
+            ));
+        }
+        Ok(SequenceState { value, called })
+    }
+
+    /// `nextval`, from here.
+    pub fn next(&mut self, table: &TableDesc) -> Result<i64> {
+        let Some(sequence) = &table.sequence else {
+            return Err(not_a_sequence(&table.name));
+        };
+        let (block, state) = self.take(sequence, 1).ok_or_else(|| exhausted(&table.name, sequence))?;
+        *self = state;
+        Ok(block.next)
+    }
+
+    fn decode(stored: Option<&[u8]>, sequence: &SequenceDesc) -> Result<SequenceState> {
         match stored {
-            None => Ok(State { value: sequence.start, called: false }),
-            Some([a, b, c, d, e, f, g, h, called @ (0 | 1)]) => Ok(State {
+            None => Ok(SequenceState { value: sequence.start, called: false }),
+            Some([a, b, c, d, e, f, g, h, called @ (0 | 1)]) => Ok(SequenceState {
                 value: i64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
                 called: *called == 1,
             }),
@@ -163,7 +178,7 @@ impl State {
     }
 
     /// Takes up to `n` values that lie within the limits.
-    fn take(self, s: &SequenceDesc, n: u64) -> Option<(Block, State)> {
+    fn take(self, s: &SequenceDesc, n: u64) -> Option<(Block, SequenceState)> {
         let within = |v: i128| v >= s.min as i128 && v <= s.max as i128;
         let mut next =
             if self.called { self.value as i128 + s.increment as i128 } else { self.value as i128 };
@@ -180,7 +195,7 @@ impl State {
         let count = room.min(n as i128);
         let last = next + s.increment as i128 * (count - 1);
         let block = Block { next: next as i64, left: count as u64, increment: s.increment };
-        Some((block, State { value: last as i64, called: true }))
+        Some((block, SequenceState { value: last as i64, called: true }))
     }
 }
 

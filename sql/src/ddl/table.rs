@@ -34,6 +34,10 @@ impl Ddl<'_> {
                 format!("tables can have at most {MAX_COLUMNS} columns"),
             ));
         }
+        if new.unlogged {
+            let message = format!("table \"{name}\" is logged: Cairn has no unlogged tables");
+            self.notice(SqlState::SUCCESS, message);
+        }
         let id = self.node.new_oid().await?;
         let mut table = TableDesc { id, schema, name: name.clone(), next_attnum: 1, ..TableDesc::default() };
         for column in &new.columns {

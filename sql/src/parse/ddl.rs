@@ -15,11 +15,15 @@ impl Parser<'_> {
         if self.is_any(&["temp", "temporary", "local", "global"]) {
             return Err(SqlError::unsupported("a temporary object").at(self.token.start));
         }
-        // An unlogged table would be one that a crash may empty; one that it does not empty is
-        // allowed by what UNLOGGED promises.
-        self.eat_word("unlogged")?;
+        let unlogged = self.eat_word("unlogged")?;
         if self.eat_word("table")? {
-            return self.create_table();
+            return self.create_table(unlogged);
+        }
+        if unlogged && self.is_word("sequence") {
+            return Err(SqlError::unsupported("an unlogged sequence").at(position));
+        }
+        if unlogged {
+            return Err(self.unexpected());
         }
         if self.is_word("index") || self.is_word("unique") && self.peek_is_word(1, "index")? {
             let unique = self.eat_word("unique")?;
@@ -43,11 +47,12 @@ impl Parser<'_> {
         Err(self.unexpected().at(position))
     }
 
-    fn create_table(&mut self) -> Result<Statement> {
+    fn create_table(&mut self, unlogged: bool) -> Result<Statement> {
         let if_not_exists = self.eat_words(&["if", "not", "exists"])?;
         let name = self.object_name()?;
         let mut table = CreateTable {
             name,
+            unlogged,
             if_not_exists,
             columns: Vec::new(),
             names: Vec::new(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use utility::{BoundCopy, CopyTarget, ExplainOptions, NewColumn, NewTable, Utility};
 
 use crate::Result;
-use crate::ast::{Execute, Statement};
+use crate::ast::{Execute, Expr, Statement};
 use crate::bind::{Binder, Bound};
 use crate::catalog::CatalogReader;
 use crate::expr::Scalar;
@@ -153,6 +153,17 @@ pub fn plan(
         as_of,
         locks_rows,
     })))
+}
+
+/// The expression of AS OF SYSTEM TIME, and whether it depends on parameters.
+pub fn bind_as_of(
+    as_of: &Expr,
+    catalog: &dyn CatalogReader,
+    settings: &PlanSettings,
+) -> Result<(Scalar, bool)> {
+    let mut binder = Binder::new(catalog, settings, &[]);
+    let value = binder.point_in_time(as_of)?;
+    Ok((value, binder.has_parameters()))
 }
 
 /// The arguments of EXECUTE as expressions without columns, of the prepared statement's parameter

@@ -92,6 +92,8 @@ pub struct ExplainOptions {
 pub struct NewTable {
     /// Name; the schema is that of the search path unless given.
     pub name: ObjectName,
+    /// UNLOGGED was said; the table is as durable as any.
+    pub unlogged: bool,
     /// IF NOT EXISTS.
     pub if_not_exists: bool,
     /// Columns.

@@ -16,7 +16,7 @@ pub fn text_column(name: &str) -> OutputColumn {
 
 impl Session {
     /// The columns of the rows that a statement returns; `None`: it returns none.
-    pub(super) fn result_columns(
+    async fn result_columns(
         &mut self,
         compiled: &Option<Arc<Compiled>>,
     ) -> Result<Option<Vec<OutputColumn>>> {
@@ -28,8 +28,11 @@ impl Session {
                 Utility::Explain { .. } => Some(vec![text_column("QUERY PLAN")]),
                 // Where it cannot run it is run to say why.
                 Utility::Execute(execute) if self.statements.contains_key(&execute.name.name) => {
-                    let (_, compiled) = self.executed(execute)?;
-                    return self.result_columns(&Some(compiled));
+                    let (_, compiled) = self.executed(execute).await?;
+                    match &compiled.planned {
+                        Planned::Query(plan) if plan.returns_rows => Some(plan.columns.clone()),
+                        _ => None,
+                    }
                 }
                 _ => None,
             },
@@ -38,7 +41,7 @@ impl Session {
     }
 
     /// Sends the columns of a statement, or that it has none.
-    pub(super) fn describe_columns(
+    pub(super) async fn describe_columns(
         &mut self,
         compiled: &Option<Arc<Compiled>>,
         formats: &[Format],
@@ -47,7 +50,7 @@ impl Session {
         match compiled.as_ref().map(|c| &c.planned) {
             // Without a copy: it may be done for each execution.
             Some(Planned::Query(plan)) if plan.returns_rows => sink.row_description(&plan.columns, formats),
-            _ => match self.result_columns(compiled)? {
+            _ => match self.result_columns(compiled).await? {
                 Some(columns) => sink.row_description(&columns, formats),
                 None => sink.no_data(),
             },
@@ -60,8 +63,8 @@ impl Session {
         if let Some(statement) = &prepared.statement {
             self.check_not_failed(statement)?;
         }
-        let compiled = self.compile_prepared(&prepared)?;
+        let compiled = self.compile_prepared(&prepared).await?;
         sink.parameter_description(compiled.as_ref().map_or(&[][..], |c| c.parameter_types()));
-        self.describe_columns(&compiled, &[], sink)
+        self.describe_columns(&compiled, &[], sink).await
     }
 }

@@ -15,10 +15,10 @@ use crate::{Result, SqlError};
 
 impl Session {
     /// The prepared query that EXECUTE names, and its present plan.
-    pub(super) fn executed(&mut self, execute: &Execute) -> Result<(Arc<Prepared>, Arc<Compiled>)> {
+    pub(super) async fn executed(&mut self, execute: &Execute) -> Result<(Arc<Prepared>, Arc<Compiled>)> {
         let name = &execute.name.name;
         let prepared = self.statements.get(name).cloned().ok_or_else(|| no_statement(name))?;
-        let compiled = self.compile_prepared(&prepared)?.ok_or_else(|| no_statement(name))?;
+        let compiled = self.compile_prepared(&prepared).await?.ok_or_else(|| no_statement(name))?;
         match &compiled.planned {
             Planned::Query(_) => Ok((prepared, compiled)),
             Planned::Utility(_) => Err(SqlError::unsupported("EXECUTE of a utility statement")),
@@ -52,7 +52,14 @@ impl Session {
                     tries += 1;
                     self.fetch_wanted().await?;
                 }
-                values => return Ok(values?.into()),
+                Ok(values) => {
+                    self.apply_effects().await?;
+                    return Ok(values.into());
+                }
+                Err(error) => {
+                    self.drop_effects().await;
+                    return Err(error);
+                }
             }
         }
     }

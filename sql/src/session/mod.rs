@@ -7,6 +7,7 @@ mod describe;
 mod execute;
 mod explain;
 mod node;
+mod past;
 mod plan_cache;
 mod portal;
 mod replay;
@@ -332,7 +333,7 @@ impl Session {
         let outcome = match self.portals.get(name) {
             Some(portal) => {
                 let (compiled, formats) = (portal.compiled.clone(), portal.formats.clone());
-                self.describe_columns(&compiled, &formats, sink)
+                self.describe_columns(&compiled, &formats, sink).await
             }
             None => Err(portal::no_portal(name)),
         };
@@ -438,6 +439,18 @@ impl Session {
         self.copy = None;
         self.rollback().await;
         self.node.unregister(self.id);
+    }
+
+    /// Sends a notice, unless the client does not want it.
+    fn tell(&self, severity: Severity, notice: &SqlError, sink: &mut dyn ResultSink) {
+        let wanted = match severity {
+            Severity::Info => true,
+            Severity::Notice => !matches!(self.settings.text("client_min_messages"), "warning" | "error"),
+            Severity::Warning => self.settings.text("client_min_messages") != "error",
+        };
+        if wanted {
+            sink.notice(severity, notice);
+        }
     }
 
     /// Tells the client of reported settings that changed.

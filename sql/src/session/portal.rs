@@ -78,6 +78,18 @@ pub struct Running {
     pub done: bool,
 }
 
+impl Prepared {
+    /// Fails when a new plan returns other columns than the client was told.
+    pub(super) fn check_columns(&self, compiled: &Compiled) -> Result<()> {
+        let (Some(before), Planned::Query(plan)) = (&self.columns, &compiled.planned) else { return Ok(()) };
+        let same = |(a, b): (&OutputColumn, &OutputColumn)| a.name == b.name && a.ty == b.ty;
+        if before.len() == plan.columns.len() && before.iter().zip(&plan.columns).all(same) {
+            return Ok(());
+        }
+        Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"))
+    }
+}
+
 impl Portal {
     /// Whether it has not begun.
     pub fn is_fresh(&self) -> bool {
@@ -128,12 +140,12 @@ impl Session {
                 }),
             })
             .collect::<Result<Vec<_>>>()?;
-        let prepared = self.make_prepared(parsed.map(|p| p.statement), sql.into(), given)?;
+        let prepared = self.make_prepared(parsed.map(|p| p.statement), sql.into(), given).await?;
         self.statements.insert(name.to_owned(), prepared);
         Ok(())
     }
 
-    pub(super) fn make_prepared(
+    pub(super) async fn make_prepared(
         &mut self,
         statement: Option<Statement>,
         text: Arc<str>,
@@ -149,7 +161,7 @@ impl Session {
         };
         if let Some(statement) = &prepared.statement {
             self.check_not_failed(statement)?;
-            let compiled = self.compile_prepared(&prepared)?.expect("not empty");
+            let compiled = self.compile_prepared(&prepared).await?.expect("not empty");
             prepared.types = compiled.parameter_types().to_vec();
             if let Planned::Query(plan) = &compiled.planned {
                 prepared.columns = Some(plan.columns.clone());
@@ -159,8 +171,11 @@ impl Session {
     }
 
     /// The plan of a prepared statement at the present catalog and settings.
-    pub(super) fn compile_prepared(&mut self, prepared: &Prepared) -> Result<Option<Arc<Compiled>>> {
+    pub(super) async fn compile_prepared(&mut self, prepared: &Prepared) -> Result<Option<Arc<Compiled>>> {
         let Some(statement) = &prepared.statement else { return Ok(None) };
+        if let Some(compiled) = self.compile_in_past(prepared).await? {
+            return Ok(Some(compiled));
+        }
         let derived = self.derived();
         let (environment, version) = (derived.environment.clone(), derived.version);
         if let Some((made_in, compiled)) = &*prepared.compiled.lock()
@@ -175,15 +190,7 @@ impl Session {
             environment: environment.clone(),
         };
         let compiled = self.compile_statement(statement, &prepared.given, Some(key))?;
-        if let (Some(before), Planned::Query(plan)) = (&prepared.columns, &compiled.planned) {
-            let same = |(a, b): (&OutputColumn, &OutputColumn)| a.name == b.name && a.ty == b.ty;
-            if before.len() != plan.columns.len() || !before.iter().zip(&plan.columns).all(same) {
-                return Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "cached plan must not change result type",
-                ));
-            }
-        }
+        prepared.check_columns(&compiled)?;
         *prepared.compiled.lock() = Some((environment, compiled.clone()));
         Ok(Some(compiled))
     }
@@ -207,7 +214,7 @@ impl Session {
         if let Some(statement) = &prepared.statement {
             self.check_not_failed(statement)?;
         }
-        let compiled = self.compile_prepared(&prepared)?;
+        let compiled = self.compile_prepared(&prepared).await?;
         let types = compiled.as_ref().map_or(&[][..], |c| c.parameter_types());
         if types.len() != parameters.len() {
             return Err(SqlError::new(
@@ -314,12 +321,12 @@ impl Session {
         let work = Work { statement, text: portal.prepared.text.clone(), compiled: portal.compiled.clone() };
         let query = match portal.compiled.as_ref().map(|c| &c.planned) {
             Some(Planned::Query(_)) => {
-                let compiled = self.compile_prepared(&portal.prepared)?.expect("it has a statement");
+                let compiled = self.compile_prepared(&portal.prepared).await?.expect("it has a statement");
                 Some((portal.prepared.clone(), compiled, portal.params.clone()))
             }
             Some(Planned::Utility(utility)) => match &**utility {
                 Utility::Execute(execute) => {
-                    let (prepared, compiled) = self.executed(execute)?;
+                    let (prepared, compiled) = self.executed(execute).await?;
                     let params = self.execute_arguments(execute, &prepared).await?;
                     Some((prepared, compiled, params))
                 }
@@ -339,6 +346,10 @@ impl Session {
             return Ok(super::Outcome::Done);
         }
         portal.state = PortalState::Done;
+        self.enter_named_past(&work.statement).await?;
+        let version = self.derived().version;
+        let compiled = work.compiled.filter(|c| c.version == version);
+        let work = Work { compiled, ..work };
         self.run_utility(work, sink, false).await
     }
 

@@ -8,8 +8,9 @@ use cairn_txn::Isolation;
 
 use super::plan_cache::{Compiled, Executable, PlanKey};
 use super::portal::{PortalState, Prepared, Running};
-use super::view::{Effects, View};
+use super::view::View;
 use super::{Derived, Format, Outcome, ResultSink, Session, Work};
+use crate::Result;
 use crate::ast::Statement;
 use crate::catalog::cache::CatalogView;
 use crate::exec::{Context, Memory, Meters};
@@ -17,7 +18,6 @@ use crate::expr::EvalContext;
 use crate::parse;
 use crate::plan::{self, PlanSettings, Planned, QueryKind, QueryPlan};
 use crate::types::{Datum, Type, TypeKind, parse_text};
-use crate::{Result, SqlError};
 
 /// How often a statement is tried.
 pub(super) const TRIES: u32 = 40;
@@ -37,17 +37,20 @@ impl Session {
     pub(super) fn derived(&mut self) -> &Derived {
         let base = self.node.catalog_version();
         let own = self.txn.as_ref().filter(|t| !t.changes.is_empty());
-        let version = match own {
-            Some(txn) => txn.changes.apply(&self.node.catalog()).version,
-            None => base,
+        let past = self.txn.as_ref().and_then(|t| t.past.clone());
+        let version = match (&past, own) {
+            (Some(past), _) => past.version,
+            (None, Some(txn)) => txn.changes.apply(&self.node.catalog()).version,
+            (None, None) => base,
         };
         let generation = self.settings.generation();
         let current =
             self.derived.as_ref().is_some_and(|d| d.generation == generation && d.version == version);
         if !current {
-            let catalog = match own {
-                Some(txn) => txn.changes.apply(&self.node.catalog()),
-                None => self.node.catalog(),
+            let catalog = match (past, own) {
+                (Some(past), _) => past,
+                (None, Some(txn)) => txn.changes.apply(&self.node.catalog()),
+                (None, None) => self.node.catalog(),
             };
             let search_path: Arc<[String]> = self.settings.search_path(&self.user).into();
             let view = Arc::new(View {
@@ -121,16 +124,6 @@ impl Session {
             self.node.plans.put(key, compiled.clone());
         }
         Ok(compiled)
-    }
-
-    /// Plans against the catalog of a time past.
-    async fn compile_at(&mut self, prepared: &Prepared, ts: cairn_kv::Timestamp) -> Result<Arc<Compiled>> {
-        let catalog = self.node.catalog_at(ts).await?;
-        let search_path = self.derived().view.search_path.clone();
-        let view = CatalogView { catalog: Arc::new(catalog), search_path };
-        let statement = prepared.statement.as_ref().expect("a query has a statement");
-        let planned = plan::plan(statement, &view, &prepared.given, &self.plan_settings())?;
-        Ok(Arc::new(Compiled::new(planned, 0)?))
     }
 
     /// The context of a statement's expressions.
@@ -306,6 +299,7 @@ impl Session {
 
     async fn run_simple(&mut self, work: Work, last: bool, sink: &mut dyn ResultSink) -> Result<Outcome> {
         self.check_not_failed(&work.statement)?;
+        self.enter_named_past(&work.statement).await?;
         let compiled = self.compile_statement(&work.statement, &[], None)?;
         let Planned::Query(plan) = &compiled.planned else {
             let work = Work { compiled: Some(compiled), ..work };
@@ -360,6 +354,7 @@ impl Session {
             };
             let retry = error.fields().retryable && tries < TRIES && !self.cancel.is_canceled();
             if !retry || !sink.rewind(mark) {
+                self.drop_effects().await;
                 return Err(error);
             }
             tries += 1;
@@ -394,11 +389,15 @@ impl Session {
             let eval = self.eval_context(params.clone(), 0);
             let value = crate::expr::program::evaluate_constant(&as_of, &eval)?;
             let ts = self.as_of(&value)?;
-            self.enter_past(ts)?;
+            self.enter_past(ts).await?;
         }
-        let past = self.txn.as_ref().and_then(|t| t.options.as_of);
-        if let Some(ts) = past {
-            *compiled = self.compile_at(prepared, ts).await?;
+        if self.txn.as_ref().is_some_and(|t| t.past.is_some()) {
+            if compiled.version != self.derived().version {
+                let statement = prepared.statement.as_ref().expect("it is no fingerprint's");
+                let anew = self.compile_statement(statement, &prepared.given, None)?;
+                prepared.check_columns(&anew)?;
+                *compiled = anew;
+            }
         } else {
             loop {
                 let executable = compiled.query.as_ref().expect("a query");
@@ -420,22 +419,6 @@ impl Session {
         let compiled = compiled.clone();
         let executable = compiled.query.as_ref().expect("a query");
         self.execute_query(executable, params, formats, max_rows, sink).await
-    }
-
-    /// AS OF SYSTEM TIME of a query: its transaction must be its own, or already of that time.
-    fn enter_past(&mut self, ts: cairn_kv::Timestamp) -> Result<()> {
-        let session = self.node.db().clone();
-        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
-        if txn.options.as_of == Some(ts) {
-            return Ok(());
-        }
-        if txn.statements > 0 {
-            return Err(SqlError::unsupported("AS OF SYSTEM TIME after other statements of a transaction"));
-        }
-        txn.options.as_of = Some(ts);
-        txn.options.read_only = true;
-        txn.txn = session.begin(txn.options.clone());
-        Ok(())
     }
 
     async fn execute_query(
@@ -552,9 +535,14 @@ impl Session {
         }
     }
 
-    /// Sequence values that a statement wanted and did not find.
+    /// Sequence values that a statement wanted and did not find; it runs anew.
     pub(super) async fn fetch_wanted(&mut self) -> Result<()> {
-        let wanted = std::mem::take(&mut self.effects.lock().wanted);
+        let wanted = {
+            let mut effects = self.effects.lock();
+            effects.setvals.clear();
+            effects.settings.clear();
+            std::mem::take(&mut effects.wanted)
+        };
         let catalog = self.derived().view.catalog.clone();
         for sequence in wanted {
             if let Some(table) = catalog.get(sequence) {
@@ -565,25 +553,28 @@ impl Session {
     }
 
     /// What functions asked for takes effect.
-    async fn apply_effects(&mut self) -> Result<()> {
-        let (setvals, settings) = {
-            let mut effects = self.effects.lock();
-            let Effects { setvals, settings, .. } = &mut *effects;
-            if setvals.is_empty() && settings.is_empty() {
-                return Ok(());
-            }
-            (std::mem::take(setvals), std::mem::take(settings))
-        };
+    pub(super) async fn apply_effects(&mut self) -> Result<()> {
+        let settings = std::mem::take(&mut self.effects.lock().settings);
         for (name, value, local) in settings {
             self.settings.set(&name, Some(&[value]), local)?;
         }
-        let catalog = self.derived().view.catalog.clone();
-        for (sequence, value, called) in setvals {
-            if let Some(table) = catalog.get(sequence) {
-                self.node.sequences.set(self.node.db(), table, value, called).await?;
-            }
+        self.apply_setvals().await
+    }
+
+    async fn apply_setvals(&mut self) -> Result<()> {
+        let setvals = std::mem::take(&mut self.effects.lock().setvals);
+        for (sequence, state) in setvals {
+            self.node.sequences.set(self.node.db(), sequence, state).await?;
         }
         Ok(())
+    }
+
+    /// A statement failed for good: its settings go, while `setval` stands, as with PostgreSQL.
+    pub(super) async fn drop_effects(&mut self) {
+        self.effects.lock().settings.clear();
+        if let Err(error) = self.apply_setvals().await {
+            tracing::warn!(session = self.id, %error, "setval of a failed statement is lost");
+        }
     }
 
     /// The isolation level of the open transaction, or of the next one.

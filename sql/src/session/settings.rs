@@ -1,5 +1,9 @@
 //! Run-time settings: SET, SHOW, RESET, and what the session reads of them.
 //!
+//! A setting acts, or it takes only the values for which what Cairn does anyway is exactly what they
+//! ask for: it sets a limit that Cairn never reaches, chooses between treatments of what Cairn does
+//! not have, or names the one way in which Cairn does a thing. Any other value is refused.
+//!
 //! A transaction's changes vanish with it; SET LOCAL's vanish in any case. The state is therefore a
 //! pair of value sets, the one in force and the one that a commit leaves, and what a rollback
 //! returns to is a saved pair. Sets are copied only when changed.
@@ -17,7 +21,6 @@ enum Kind {
     Bool,
     /// Integers between two bounds, in a unit.
     Int(i64, i64, Unit),
-    Real(f64, f64),
     /// One of a list (lower case).
     Enum(&'static [&'static str]),
     Text,
@@ -71,7 +74,7 @@ static DEFINITIONS: &[Definition] = &[
         "Whether \\' is allowed in literals.",
     ),
     setting("bytea_output", "hex", Kind::Enum(&["escape", "hex"]), "Output format of bytea."),
-    setting("check_function_bodies", "on", Kind::Bool, "Accepted for pg_dump; Cairn has no function bodies."),
+    setting("check_function_bodies", "on", Kind::Bool, "Checks of function bodies; there are no functions."),
     reported("client_encoding", "UTF8", Kind::Encoding, "The client's character set: UTF8."),
     setting(
         "client_min_messages",
@@ -85,9 +88,14 @@ static DEFINITIONS: &[Definition] = &[
         Kind::DateStyle,
         "Display format of dates and order of ambiguous ones.",
     ),
-    setting("default_table_access_method", "heap", Kind::Text, "Accepted for pg_dump."),
-    setting("default_tablespace", "", Kind::Text, "Accepted for pg_dump; there are no tablespaces."),
-    setting("default_transaction_deferrable", "off", Kind::Bool, "Deferrable by default."),
+    setting("default_table_access_method", "heap", Kind::Only("heap"), "How tables are stored."),
+    setting("default_tablespace", "", Kind::Only(""), "Tablespace of new tables: there are none."),
+    setting(
+        "default_transaction_deferrable",
+        "off",
+        Kind::Bool,
+        "Deferrable by default: a reading transaction never fails for a conflict.",
+    ),
     setting(
         "default_transaction_isolation",
         "serializable",
@@ -99,7 +107,12 @@ static DEFINITIONS: &[Definition] = &[
     setting("enable_indexscan", "on", Kind::Bool, "Whether the planner uses index scans."),
     setting("enable_nestloop", "on", Kind::Bool, "Whether the planner uses nested loops."),
     setting("enable_seqscan", "on", Kind::Bool, "Whether the planner uses full scans."),
-    setting("escape_string_warning", "on", Kind::Bool, "Accepted; there is nothing to warn of."),
+    setting(
+        "escape_string_warning",
+        "on",
+        Kind::Bool,
+        "Warns of backslashes that escape, which they do only in E'…'.",
+    ),
     setting("extra_float_digits", "1", Kind::Int(-15, 3, Unit::None), "Digits of floating-point output."),
     setting("idle_in_transaction_session_timeout", "0", MILLIS, "Longest idle time within a transaction."),
     setting("idle_session_timeout", "0", MILLIS, "Longest idle time outside a transaction."),
@@ -110,10 +123,10 @@ static DEFINITIONS: &[Definition] = &[
     setting("jit", "off", Kind::Only("off"), "Just-in-time compilation."),
     setting("lc_collate", "C", Kind::Fixed, "Collation."),
     setting("lc_ctype", "C", Kind::Fixed, "Character classification."),
-    setting("lc_messages", "C", Kind::Text, "Language of messages."),
-    setting("lc_monetary", "C", Kind::Text, "Format of monetary amounts."),
-    setting("lc_numeric", "C", Kind::Text, "Format of numbers."),
-    setting("lc_time", "C", Kind::Text, "Format of dates."),
+    setting("lc_messages", "C", Kind::Only("C"), "Language of messages."),
+    setting("lc_monetary", "C", Kind::Only("C"), "Format of monetary amounts."),
+    setting("lc_numeric", "C", Kind::Only("C"), "Format of numbers."),
+    setting("lc_time", "C", Kind::Only("C"), "Format of dates."),
     setting("lock_timeout", "0", MILLIS, "Longest wait for a lock."),
     setting(
         "maintenance_work_mem",
@@ -128,13 +141,13 @@ static DEFINITIONS: &[Definition] = &[
         "max_parallel_workers_per_gather",
         "0",
         Kind::Int(0, 1024, Unit::None),
-        "Accepted; scans are not parallel.",
+        "Most parallel workers of a query, which uses none.",
     ),
-    setting("quote_all_identifiers", "off", Kind::Bool, "Accepted for pg_dump."),
-    setting("random_page_cost", "4", Kind::Real(0.0, f64::MAX), "Accepted; the planner has its own costs."),
-    setting("row_security", "on", Kind::Bool, "Accepted for pg_dump; there is no row security."),
+    setting("quote_all_identifiers", "off", Kind::Only("off"), "Quotes where SQL is shown."),
+    setting("random_page_cost", "4", Kind::Only("4"), "Fixed: the planner counts no pages."),
+    setting("row_security", "on", Kind::Bool, "Whether policies filter or fail; there are none."),
     setting("search_path", "\"$user\", public", Kind::List, "Schemas searched for unqualified names."),
-    setting("seq_page_cost", "1", Kind::Real(0.0, f64::MAX), "Accepted; the planner has its own costs."),
+    setting("seq_page_cost", "1", Kind::Only("1"), "Fixed: the planner counts no pages."),
     reported("server_encoding", "UTF8", Kind::Fixed, "The server's character set."),
     reported("server_version", "15.0", Kind::Fixed, "PostgreSQL version whose behaviour is followed."),
     setting("server_version_num", "150000", Kind::Fixed, "The same as a number."),
@@ -142,7 +155,7 @@ static DEFINITIONS: &[Definition] = &[
     setting("session_replication_role", "origin", Kind::Only("origin"), "Role for triggers."),
     reported("standard_conforming_strings", "on", Kind::Only("on"), "Backslashes in '…' are ordinary."),
     setting("statement_timeout", "0", MILLIS, "Longest run of a statement."),
-    setting("synchronize_seqscans", "on", Kind::Bool, "Accepted for pg_dump."),
+    setting("synchronize_seqscans", "off", Kind::Only("off"), "Whether scans begin where others are."),
     setting(
         "synchronous_commit",
         "on",
@@ -153,10 +166,15 @@ static DEFINITIONS: &[Definition] = &[
         "temp_buffers",
         "8MB",
         Kind::Int(100, 1073741823, Unit::Pages),
-        "Accepted; there are no temporary buffers.",
+        "Most memory of temporary tables, of which there are none.",
     ),
     reported("TimeZone", "UTC", Kind::TimeZone, "Time zone for display and input."),
-    setting("transaction_deferrable", "off", Kind::Bool, "Whether this transaction is deferrable."),
+    setting(
+        "transaction_deferrable",
+        "off",
+        Kind::Bool,
+        "Whether this transaction is deferrable: a reading one never fails for a conflict.",
+    ),
     setting("transaction_isolation", "serializable", ISOLATION, "Isolation level of this transaction."),
     setting("transaction_read_only", "off", Kind::Bool, "Read-only status of this transaction."),
     setting(
@@ -165,7 +183,7 @@ static DEFINITIONS: &[Definition] = &[
         Kind::Int(64, 2147483647, Unit::Kilobytes),
         "Memory of one statement's sorts and hashes.",
     ),
-    setting("xmloption", "content", Kind::Enum(&["content", "document"]), "Accepted for pg_dump."),
+    setting("xmloption", "content", Kind::Only("content"), "What XML without a mark is."),
 ];
 
 /// One value: as SHOW prints it and, for numbers and booleans, as a number in the base unit.
@@ -441,10 +459,6 @@ fn parse(definition: &Definition, text: &str, initial: bool) -> Result<Value> {
             }
             value(&show_number(number, unit), number)
         }
-        Kind::Real(min, max) => match text.trim().parse::<f64>() {
-            Ok(v) if v >= min && v <= max => value(&v.to_string(), v as i64),
-            _ => Err(invalid(name, text)),
-        },
         Kind::Enum(values) => {
             let lower = text.to_ascii_lowercase();
             // Booleans' other spellings are accepted where "on" is a value.
@@ -473,9 +487,15 @@ fn parse(definition: &Definition, text: &str, initial: bool) -> Result<Value> {
             _ => Err(SqlError::unsupported(format_args!("client encoding \"{text}\""))),
         },
         Kind::Only(only) => {
+            let number = |text: &str| text.trim().parse::<f64>().ok();
             let same = text.eq_ignore_ascii_case(only)
-                || parse_bool(text).is_some_and(|v| (if v { "on" } else { "off" }) == only);
-            if same { value(only, 0) } else { Err(SqlError::unsupported(format_args!("{name} = {text}"))) }
+                || parse_bool(text).is_some_and(|v| (if v { "on" } else { "off" }) == only)
+                || number(only).is_some_and(|v| number(text) == Some(v));
+            if same {
+                return value(only, 0);
+            }
+            let shown = if text.is_empty() { "''" } else { text };
+            Err(SqlError::unsupported(format_args!("{name} = {shown}")))
         }
         Kind::Fixed if initial => value(text, 0),
         Kind::Fixed => {

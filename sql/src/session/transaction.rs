@@ -1,16 +1,16 @@
 //! A session's transaction: its state, BEGIN and COMMIT, savepoints, failure.
 
-use cairn_kv::Timestamp;
+use std::sync::Arc;
+
 use cairn_txn::{Isolation, LockStrength, Savepoint, Txn, TxnOptions};
 
 use super::plan_cache::Executable;
 use super::settings::Saved;
 use super::{ResultSink, Session, Severity};
-use crate::ast::{self, ExprKind, Literal, TransactionModes};
-use crate::catalog::Oid;
+use crate::ast::{self, TransactionModes};
+use crate::catalog::{Catalog, Oid};
 use crate::ddl::{SchemaChanges, object_lock};
 use crate::types::datetime::EPOCH_UNIX_MICROS;
-use crate::types::{Datum, Type, TypeKind, parse_text};
 use crate::{Result, SqlError, SqlState};
 
 /// A transaction of a session.
@@ -26,6 +26,8 @@ pub struct Transaction {
     /// Objects locked shared.
     pub(super) locked: Vec<Oid>,
     pub(super) changes: SchemaChanges,
+    /// The catalog of its time, where that is past.
+    pub(super) past: Option<Arc<Catalog>>,
     savepoints: Vec<Named>,
     saved: Saved,
     /// Its start, microseconds since 2000.
@@ -49,16 +51,16 @@ impl Session {
     /// Begins a transaction unless one is open.
     pub(super) fn ensure_transaction(&mut self) {
         if self.txn.is_none() {
-            self.open_transaction(false, None);
+            self.open_transaction(false);
         }
     }
 
-    fn open_transaction(&mut self, explicit: bool, as_of: Option<Timestamp>) {
+    fn open_transaction(&mut self, explicit: bool) {
         let saved = self.settings.save();
         let options = TxnOptions {
             isolation: isolation_of(self.settings.text("default_transaction_isolation")),
-            read_only: self.settings.flag("default_transaction_read_only") || as_of.is_some(),
-            as_of,
+            read_only: self.settings.flag("default_transaction_read_only"),
+            as_of: None,
             session: self.id as u64,
             cancel: self.cancel.clone(),
             lock_timeout: self.settings.timeout("lock_timeout"),
@@ -71,6 +73,7 @@ impl Session {
             statements: 0,
             locked: Vec::new(),
             changes: SchemaChanges::default(),
+            past: None,
             savepoints: Vec::new(),
             saved,
             start: self.now(),
@@ -78,25 +81,25 @@ impl Session {
     }
 
     /// BEGIN.
-    pub(super) fn begin(&mut self, modes: &TransactionModes, sink: &mut dyn ResultSink) -> Result<()> {
+    pub(super) async fn begin(&mut self, modes: &TransactionModes, sink: &mut dyn ResultSink) -> Result<()> {
+        if self.txn.as_ref().is_some_and(|t| t.explicit) {
+            let warning =
+                SqlError::new(SqlState::ACTIVE_TRANSACTION, "there is already a transaction in progress");
+            self.tell(Severity::Warning, &warning, sink);
+        }
         if let Some(txn) = &mut self.txn
             && (txn.explicit || txn.statements > 0)
         {
-            if txn.explicit {
-                let warning =
-                    SqlError::new(SqlState::ACTIVE_TRANSACTION, "there is already a transaction in progress");
-                sink.notice(Severity::Warning, &warning);
-            }
             txn.explicit = true;
         } else {
             self.txn = None;
-            self.open_transaction(true, None);
+            self.open_transaction(true);
         }
-        self.set_modes(modes)
+        self.set_modes(modes).await
     }
 
     /// SET TRANSACTION, and the modes of BEGIN.
-    pub(super) fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
+    pub(super) async fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
         let as_of = modes.as_of.as_ref().map(|e| self.as_of_literal(e)).transpose()?;
         let Some(txn) = self.txn.as_mut() else { return Ok(()) };
         if *modes == TransactionModes::default() {
@@ -127,49 +130,14 @@ impl Session {
         if let Some(read_only) = modes.read_only {
             txn.options.read_only = read_only;
         }
-        if as_of.is_some() {
-            txn.options.as_of = as_of;
-            txn.options.read_only = true;
-        }
         if txn.statements == 0 {
             txn.txn = self.node.db().begin(txn.options.clone());
             txn.locked.clear();
         }
-        Ok(())
-    }
-
-    /// AS OF of BEGIN: a string.
-    fn as_of_literal(&self, expr: &ast::Expr) -> Result<Timestamp> {
-        match &expr.kind {
-            ExprKind::Literal(Literal::String(text)) => self.as_of(&Datum::text(text.as_str())),
-            _ => Err(SqlError::unsupported("AS OF SYSTEM TIME other than a string in BEGIN")),
+        match as_of {
+            Some(ts) => self.enter_past(ts).await,
+            None => Ok(()),
         }
-    }
-
-    /// The timestamp that a value of AS OF SYSTEM TIME stands for.
-    pub(super) fn as_of(&self, value: &Datum) -> Result<Timestamp> {
-        let text = self.settings.text_context();
-        let now = self.now();
-        let micros = match value {
-            Datum::Timestamp(micros) => *micros,
-            Datum::Interval(i) => now + (i.months as i64 * 30 + i.days as i64) * 86_400_000_000 + i.micros,
-            Datum::Text(given) => match parse_text(given, Type::new(TypeKind::TimestampTz), &text) {
-                Ok(Datum::Timestamp(micros)) => micros,
-                _ => match parse_text(given, Type::new(TypeKind::Interval), &text)? {
-                    interval @ Datum::Interval(_) => return self.as_of(&interval),
-                    _ => return Err(bad_as_of()),
-                },
-            },
-            _ => return Err(bad_as_of()),
-        };
-        let unix = micros.checked_add(EPOCH_UNIX_MICROS).filter(|m| *m > 0).ok_or_else(bad_as_of)?;
-        if micros > now {
-            return Err(SqlError::new(
-                SqlState::INVALID_PARAMETER_VALUE,
-                "AS OF SYSTEM TIME lies in the future",
-            ));
-        }
-        Ok(Timestamp::from_micros(unix as u64))
     }
 
     /// COMMIT of whatever is open.
@@ -279,7 +247,7 @@ impl Session {
     pub(super) async fn lock_tables(&mut self, executable: &Executable, version: u64) -> Result<bool> {
         let node = self.node.clone();
         let txn = self.txn.as_deref_mut().expect("statements run in transactions");
-        if txn.options.as_of.is_some() {
+        if txn.past.is_some() {
             return Ok(true);
         }
         // A read that ends with its statement needs no lock: its snapshot is later than the last
@@ -338,8 +306,4 @@ pub(super) fn isolation_of(text: &str) -> Isolation {
         "read committed" | "read uncommitted" => Isolation::ReadCommitted,
         _ => Isolation::Serializable,
     }
-}
-
-fn bad_as_of() -> SqlError {
-    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "AS OF SYSTEM TIME takes a timestamp or an interval")
 }

@@ -42,7 +42,7 @@ impl Session {
         let simple = last || !self.pending.is_empty();
         let tag = match utility {
             Utility::Begin(modes) => {
-                self.begin(modes, sink)?;
+                self.begin(modes, sink).await?;
                 if modes.start { "START TRANSACTION".to_owned() } else { "BEGIN".to_owned() }
             }
             Utility::Commit { chain } => {
@@ -72,9 +72,9 @@ impl Session {
                         SqlState::NO_ACTIVE_TRANSACTION,
                         "SET TRANSACTION can only be used in transaction blocks",
                     );
-                    sink.notice(Severity::Warning, &warning);
+                    self.tell(Severity::Warning, &warning, sink);
                 } else {
-                    self.set_modes(modes)?;
+                    self.set_modes(modes).await?;
                 }
                 "SET".into()
             }
@@ -83,7 +83,7 @@ impl Session {
                 "SET".into()
             }
             Utility::Set(set) => {
-                self.set(set)?;
+                self.set(set).await?;
                 "SET".into()
             }
             Utility::Reset(name) => {
@@ -117,12 +117,12 @@ impl Session {
                     ));
                 }
                 let prepared =
-                    self.make_prepared(Some((**statement).clone()), work.text.clone(), types.clone())?;
+                    self.make_prepared(Some((**statement).clone()), work.text.clone(), types.clone()).await?;
                 self.statements.insert(name.name.clone(), prepared);
                 "PREPARE".into()
             }
             Utility::Execute(execute) => {
-                let (prepared, compiled) = self.executed(execute)?;
+                let (prepared, compiled) = self.executed(execute).await?;
                 let params = self.execute_arguments(execute, &prepared).await?;
                 if let Planned::Query(plan) = &compiled.planned
                     && plan.returns_rows
@@ -195,7 +195,7 @@ impl Session {
             }
             let warning =
                 SqlError::new(SqlState::NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
-            sink.notice(Severity::Warning, &warning);
+            self.tell(Severity::Warning, &warning, sink);
         }
         if roll_back {
             self.rollback().await;
@@ -203,13 +203,16 @@ impl Session {
             self.commit().await?;
         }
         if chain {
-            self.begin(&TransactionModes::default(), sink)?;
+            self.begin(&TransactionModes::default(), sink).await?;
         }
         Ok(())
     }
 
     fn set_characteristics(&mut self, modes: &TransactionModes) -> Result<()> {
         use crate::ast::Isolation as I;
+        if modes.as_of.is_some() {
+            return Err(SqlError::unsupported("AS OF SYSTEM TIME for a session"));
+        }
         if let Some(isolation) = modes.isolation {
             let text = match isolation {
                 I::ReadUncommitted => "read uncommitted",
@@ -226,7 +229,7 @@ impl Session {
         Ok(())
     }
 
-    fn set(&mut self, set: &Set) -> Result<()> {
+    async fn set(&mut self, set: &Set) -> Result<()> {
         let value = set.value.as_deref();
         let first = value.and_then(|v| v.first()).map(|v| v.to_ascii_lowercase());
         match set.name.as_str() {
@@ -239,11 +242,11 @@ impl Session {
                     Some("read uncommitted") => I::ReadUncommitted,
                     _ => return self.settings.set(&set.name, value, true),
                 };
-                self.set_modes(&TransactionModes { isolation: Some(isolation), ..Default::default() })
+                self.set_modes(&TransactionModes { isolation: Some(isolation), ..Default::default() }).await
             }
             "transaction_read_only" => {
                 let read_only = matches!(first.as_deref(), Some("on" | "true" | "1" | "yes"));
-                self.set_modes(&TransactionModes { read_only: Some(read_only), ..Default::default() })
+                self.set_modes(&TransactionModes { read_only: Some(read_only), ..Default::default() }).await
             }
             name => {
                 self.settings.set(name, value, set.local)?;
@@ -359,7 +362,7 @@ impl Session {
                 let Utility::Execute(execute) = &**utility else {
                     return Ok(vec!["Utility statements have no plan structure".into()]);
                 };
-                let (prepared, compiled) = self.executed(execute)?;
+                let (prepared, compiled) = self.executed(execute).await?;
                 let params = self.execute_arguments(execute, &prepared).await?;
                 executed = compiled;
                 let Planned::Query(plan) = &executed.planned else {
@@ -493,7 +496,7 @@ impl Session {
             }
         };
         for notice in &notices {
-            sink.notice(Severity::Notice, notice);
+            self.tell(Severity::Notice, notice, sink);
         }
         match created {
             None => Ok(tag.to_owned()),

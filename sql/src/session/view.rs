@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::node::SqlNode;
 use super::settings::Settings;
+use crate::catalog::sequence::SequenceState;
 use crate::catalog::system::{CatalogSource, SchemaEntry, SessionEntry, SettingEntry};
 use crate::catalog::{Catalog, Oid, TableDesc, cache, oids};
 use crate::expr::SessionView;
@@ -24,8 +25,9 @@ pub struct Effects {
     /// Sequences of which a value was wanted and none at hand: the session fetches some and runs
     /// the statement again.
     pub wanted: Vec<Oid>,
-    /// `setval` calls, which take effect when the statement has run.
-    pub setvals: Vec<(Oid, i64, bool)>,
+    /// States that `setval` gave to sequences: the statement's own `nextval` goes on from there,
+    /// all others' when it has run, or has failed.
+    pub setvals: BTreeMap<Oid, SequenceState>,
     /// `set_config` calls, likewise.
     pub settings: Vec<(String, String, bool)>,
 }
@@ -62,6 +64,19 @@ impl View {
             settings: self.settings.clone(),
             search_path: self.search_path.clone(),
             database: self.database.clone(),
+        }
+    }
+
+    fn sequence(&self, id: Oid) -> Result<&Arc<TableDesc>> {
+        let table = self.catalog.get(id).ok_or_else(|| {
+            SqlError::new(SqlState::UNDEFINED_TABLE, format!("could not open relation with OID {id}"))
+        })?;
+        match table.sequence {
+            Some(_) => Ok(table),
+            None => Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("\"{}\" is not a sequence", table.name),
+            )),
         }
     }
 
@@ -112,20 +127,13 @@ impl SessionView for View {
     }
 
     fn nextval(&self, sequence: Oid) -> Result<i64> {
-        let Some(table) = self.catalog.get(sequence) else {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_TABLE,
-                format!("could not open relation with OID {sequence}"),
-            ));
-        };
-        if table.sequence.is_none() {
-            return Err(SqlError::new(
-                SqlState::WRONG_OBJECT_TYPE,
-                format!("\"{}\" is not a sequence", table.name),
-            ));
-        }
+        let table = self.sequence(sequence)?;
         let mut effects = self.effects.lock();
-        match self.node.sequences.try_next(sequence) {
+        let next = match effects.setvals.get_mut(&sequence) {
+            Some(state) => Some(state.next(table)?),
+            None => self.node.sequences.try_next(sequence),
+        };
+        match next {
             Some(value) => {
                 effects.currval.insert(sequence, value);
                 effects.last = Some(sequence);
@@ -158,8 +166,9 @@ impl SessionView for View {
     }
 
     fn setval(&self, sequence: Oid, value: i64, is_called: bool) -> Result<i64> {
+        let state = SequenceState::set(self.sequence(sequence)?, value, is_called)?;
         let mut effects = self.effects.lock();
-        effects.setvals.push((sequence, value, is_called));
+        effects.setvals.insert(sequence, state);
         if is_called {
             effects.currval.insert(sequence, value);
         }

@@ -6,9 +6,7 @@ INSERT INTO s (v) VALUES ('collides');
 INSERT INTO s (v) VALUES ('on') RETURNING id;
 INSERT INTO s (id) VALUES (NULL);
 SELECT currval('s_id_seq'), lastval(), nextval('s_id_seq'), currval('s_id_seq');
---! differs: setval takes effect behind the statement
 SELECT setval('s_id_seq', 100), nextval('s_id_seq');
---! differs: setval takes effect behind the statement
 SELECT setval('s_id_seq', 200, false), nextval('s_id_seq');
 SELECT setval('s_id_seq', 300);
 SELECT pg_get_serial_sequence('s', 'id'), pg_get_serial_sequence('s', 'v');
@@ -34,7 +32,6 @@ CREATE SEQUENCE bad INCREMENT 0;
 CREATE SEQUENCE small AS smallint START 32767;
 SELECT nextval('small');
 SELECT nextval('small');
---! differs: setval takes effect behind the statement
 SELECT setval('q', 100);
 SELECT nextval('nosuch');
 CREATE SEQUENCE unused;
