@@ -40,17 +40,10 @@ pub struct SystemRng;
 
 impl Rng for SystemRng {
     fn next_u64(&self) -> u64 {
-        let mut bytes = [0; 8];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-                Ok(count) => filled += count,
-                Err(rustix::io::Errno::INTR) => {}
-                // Secrets and log salts must not be guessed: without entropy there is no going on.
-                Err(error) => panic!("no entropy from the operating system: {error}"),
-            }
-        }
-        u64::from_ne_bytes(bytes)
+        // Secrets and log salts must not be guessed: a cryptographic generator per thread, seeded by the
+        // operating system, which panics without entropy. A system call for each would cost every
+        // transaction two.
+        rand::random()
     }
 }
 
