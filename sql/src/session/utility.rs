@@ -575,6 +575,7 @@ impl Session {
         self.rollback().await;
         if names.is_empty() {
             self.node.db().collect_all_garbage(&self.cancel).await?;
+            crate::ddl::garbage::collect(&self.node).await?;
         } else {
             let span = |index: &IndexDesc| {
                 let (start, end) = (key::index_prefix(index.id), key::index_end(index.id));
@@ -582,8 +583,9 @@ impl Session {
             };
             let spans: Vec<_> = tables.iter().flat_map(|table| &table.indexes).map(span).collect();
             self.node.db().collect_garbage(&spans, &self.cancel).await?;
+            // What was dropped is no part of these tables, but its time may have come.
+            self.node.wake_collector();
         }
-        crate::ddl::garbage::collect(&self.node).await?;
         if analyze {
             self.analyze(names).await?;
         }
