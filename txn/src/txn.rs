@@ -302,10 +302,7 @@ impl Txn {
     }
 
     async fn write(&mut self, key: Bytes, value: Written) -> Result<(), TxnError> {
-        self.check_running()?;
-        if self.options.read_only || self.options.as_of.is_some() {
-            return Err(TxnError::ReadOnly);
-        }
+        self.check_writable()?;
         let len = check_size(&key, value.value().map_or(0, Bytes::len))?;
         if self.buffer.bytes() + len > self.db.config.max_buffer_bytes {
             self.flush_buffer().await?;
@@ -365,22 +362,25 @@ impl Txn {
             }
             return Ok(self.read_ts);
         }
-        let read_ts = self.snapshot().await?;
-        let (anchor, _) = self.buffer.iter().next().expect("a transaction with writes");
-        let identity = self.new_identity(anchor.clone());
         let writes = self.take_writes();
+        self.commit_keys(writes, false).await
+    }
+
+    /// Commits `writes`, ascending and not none, by one command; `absent`: none of the keys may exist.
+    async fn commit_keys(&mut self, writes: Vec<KeyWrite>, absent: bool) -> Result<Timestamp, TxnError> {
+        let read_ts = self.snapshot().await?;
+        let identity = self.new_identity(writes[0].key.clone());
         self.earlier_reads.append(&mut self.reads);
-        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
         let request = CommitRequest {
             who: self.who,
             identity,
             isolation: self.options.isolation,
             read_ts,
             writes,
-            absent: false,
+            absent,
             locks: self.locks.iter(),
             reads: &mut self.earlier_reads,
-            patience,
+            patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
         self.db.leaseholder.commit(request).await
     }
@@ -397,31 +397,17 @@ impl Txn {
     }
 
     async fn commit_rows(&mut self, rows: Vec<(Bytes, Bytes)>) -> Result<Timestamp, TxnError> {
-        self.check_running()?;
-        if self.options.read_only || self.options.as_of.is_some() {
-            return Err(TxnError::ReadOnly);
+        self.check_writable()?;
+        if rows.is_empty() {
+            return self.snapshot().await;
         }
-        let read_ts = self.snapshot().await?;
-        let [(anchor, _), ..] = rows.as_slice() else { return Ok(read_ts) };
-        let identity = self.new_identity(anchor.clone());
         let writes = rows.into_iter().map(|(key, value)| {
             check_size(&key, value.len())?;
             let (hash, values) = (KeyHash::of(&key), smallvec![(self.write_seq, Written::Value(value))]);
             Ok(KeyWrite { key, hash, values, locked: false, seen: None })
         });
         let writes = writes.collect::<Result<_, TxnError>>()?;
-        let request = CommitRequest {
-            who: self.who,
-            identity,
-            isolation: self.options.isolation,
-            read_ts,
-            writes,
-            absent: true,
-            locks: self.locks.iter(),
-            reads: &mut self.earlier_reads,
-            patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
-        };
-        self.db.leaseholder.commit(request).await
+        self.commit_keys(writes, true).await
     }
 
     /// Takes the buffered writes out, each with what is known under its lock.
@@ -480,6 +466,14 @@ impl Txn {
     /// Whose requests these are.
     pub(crate) fn own(&self) -> Own<'_> {
         Own { latch: None, holder: self.intents.as_ref().map(|intents| &intents.holder) }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), TxnError> {
+        self.check_running()?;
+        if self.options.read_only || self.options.as_of.is_some() {
+            return Err(TxnError::ReadOnly);
+        }
+        Ok(())
     }
 
     #[inline]

@@ -166,10 +166,7 @@ impl Txn {
     /// or held after. After an error some may have been written: the caller rolls back, at least to a
     /// savepoint. Meant for bulk; what was buffered before goes out first.
     pub async fn insert_new(&mut self, rows: Vec<(Bytes, Bytes)>) -> Result<(), TxnError> {
-        self.check_running()?;
-        if self.options.read_only || self.options.as_of.is_some() {
-            return Err(TxnError::ReadOnly);
-        }
+        self.check_writable()?;
         let [(anchor, _), ..] = rows.as_slice() else { return Ok(()) };
         assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "ascending and distinct");
         self.flush_buffer().await?;

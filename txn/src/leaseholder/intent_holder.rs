@@ -121,6 +121,10 @@ impl IntentHolder {
     }
 }
 
+fn is_own(holder: &Arc<IntentHolder>, own: Option<&Arc<IntentHolder>>) -> bool {
+    own.is_some_and(|own| Arc::ptr_eq(own, holder))
+}
+
 /// All transactions with intents.
 #[derive(Default)]
 pub struct IntentHolders {
@@ -173,26 +177,21 @@ impl IntentHolders {
         own: Option<&Arc<IntentHolder>>,
     ) -> Option<Arc<IntentHolder>> {
         let holders = self.holders.read();
-        let found = holders.iter().find(|holder| {
-            !own.is_some_and(|own| Arc::ptr_eq(own, holder))
-                && holder.may_overlap(start, end)
-                && !holder.push(ts)
-        });
+        let found = holders
+            .iter()
+            .find(|holder| !is_own(holder, own) && holder.may_overlap(start, end) && !holder.push(ts));
         found.map(Arc::clone)
     }
 
     /// Whether another transaction may have intents in `[start, end)`.
     pub fn may_overlap(&self, start: &[u8], end: &[u8], own: Option<&Arc<IntentHolder>>) -> bool {
-        self.holders
-            .read()
-            .iter()
-            .any(|holder| !own.is_some_and(|own| Arc::ptr_eq(own, holder)) && holder.may_overlap(start, end))
+        self.holders.read().iter().any(|holder| !is_own(holder, own) && holder.may_overlap(start, end))
     }
 
     /// Whether another transaction may have an intent on `key`.
     pub fn may_hold(&self, key: &[u8], own: Option<&Arc<IntentHolder>>) -> bool {
-        let is_other = |holder: &Arc<IntentHolder>| !own.is_some_and(|own| Arc::ptr_eq(own, holder));
-        !self.is_empty() && self.holders.read().iter().any(|holder| is_other(holder) && holder.may_hold(key))
+        !self.is_empty()
+            && self.holders.read().iter().any(|holder| !is_own(holder, own) && holder.may_hold(key))
     }
 
     /// The transaction `txn_id`, if it has intents.
