@@ -89,7 +89,12 @@ async fn transfer_once<C: Client>(
     client.execute(&debit).await?;
     client.execute(&Op::Add { table: Table::Accounts, key: to, delta: amount }).await?;
     client.execute(&Op::Insert { table: Table::Ledger, key: id, value: encode(transfer) }).await?;
-    if rng.one_in(20) {
+    end(client, context, 20).await
+}
+
+/// Rolls back once in so many times, else commits; whether it was committed.
+pub async fn end<C: Client>(client: &mut C, context: &Context, one_in: u64) -> Result<bool, Failure> {
+    if context.rng.one_in(one_in) {
         client.rollback().await;
         return Ok(false);
     }

@@ -48,12 +48,7 @@ async fn transfer_once<C: Client>(
     if rng.one_in(8) {
         context.pause(Duration::from_millis(2)).await;
     }
-    if rng.one_in(8) {
-        client.rollback().await;
-        return Ok(false);
-    }
-    client.commit().await?;
-    Ok(true)
+    bank::end(client, context, 8).await
 }
 
 /// Several statements of one transaction, others' commits in between.

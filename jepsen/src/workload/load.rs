@@ -4,7 +4,7 @@
 use crate::client::{Client, Failure, Op, Table};
 use crate::history::{Batch, Outcome, Recorder};
 
-use super::Context;
+use super::{Context, bank};
 
 /// Keys of a batch lie between its number times this and the next one's.
 const SPACE: i64 = 10_000;
@@ -49,12 +49,7 @@ async fn load_once<C: Client>(client: &mut C, context: &Context, op: &Op) -> Res
     }
     client.begin().await?;
     client.execute(op).await?;
-    if context.rng.one_in(3) {
-        client.rollback().await;
-        return Ok(false);
-    }
-    client.commit().await?;
-    Ok(true)
+    bank::end(client, context, 3).await
 }
 
 /// New rows and at the end one that is there: refused, and the new ones are not there either.
