@@ -730,6 +730,7 @@ impl Binder<'_> {
         let level = self.levels.pop().expect("it was pushed");
         let value = value?;
         if !level.applies.is_empty() {
+            // PostgreSQL names the clause in the singular here, in the plural in its other messages.
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 format!("cannot use subquery in {}", clause.trim_end_matches('s')),

@@ -423,11 +423,6 @@ impl Parser<'_> {
         if !preparable {
             return Err(self.unexpected());
         }
-        let preparable =
-            self.is("(") || self.is_any(&["select", "values", "with", "insert", "update", "delete", "table"]);
-        if !preparable {
-            return Err(self.unexpected());
-        }
         let statement = self.statement()?;
         Ok(Statement::Prepare(Box::new(Prepare { name, types, statement })))
     }

@@ -15,27 +15,20 @@ pub fn text_column(name: &str) -> OutputColumn {
 }
 
 impl Session {
-    /// The columns of the rows that a statement returns; `None`: it returns none.
-    async fn result_columns(
-        &mut self,
-        compiled: &Option<Arc<Compiled>>,
-    ) -> Result<Option<Vec<OutputColumn>>> {
-        Ok(match compiled.as_ref().map(|c| &c.planned) {
-            Some(Planned::Query(plan)) if plan.returns_rows => Some(plan.columns.clone()),
-            Some(Planned::Utility(utility)) => match &**utility {
-                Utility::Show(Some(name)) => Some(vec![text_column(Settings::canonical_name(name))]),
-                Utility::Show(None) => Some(["name", "setting", "description"].map(text_column).to_vec()),
-                Utility::Explain { .. } => Some(vec![text_column("QUERY PLAN")]),
-                // Where it cannot run it is run to say why.
-                Utility::Execute(execute) if self.statements.contains_key(&execute.name.name) => {
-                    let (_, compiled) = self.executed(execute).await?;
-                    match &compiled.planned {
-                        Planned::Query(plan) if plan.returns_rows => Some(plan.columns.clone()),
-                        _ => None,
-                    }
+    /// The columns of the rows that a utility statement returns; `None`: it returns none.
+    async fn utility_columns(&mut self, utility: &Utility) -> Result<Option<Vec<OutputColumn>>> {
+        Ok(match utility {
+            Utility::Show(Some(name)) => Some(vec![text_column(Settings::canonical_name(name))]),
+            Utility::Show(None) => Some(["name", "setting", "description"].map(text_column).to_vec()),
+            Utility::Explain { .. } => Some(vec![text_column("QUERY PLAN")]),
+            // Where it cannot run it is run to say why.
+            Utility::Execute(execute) if self.statements.contains_key(&execute.name.name) => {
+                let (_, compiled) = self.executed(execute).await?;
+                match &compiled.planned {
+                    Planned::Query(plan) if plan.returns_rows => Some(plan.columns.clone()),
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
             _ => None,
         })
     }
@@ -50,10 +43,11 @@ impl Session {
         match compiled.as_ref().map(|c| &c.planned) {
             // Without a copy: it may be done for each execution.
             Some(Planned::Query(plan)) if plan.returns_rows => sink.row_description(&plan.columns, formats),
-            _ => match self.result_columns(compiled).await? {
+            Some(Planned::Utility(utility)) => match self.utility_columns(utility).await? {
                 Some(columns) => sink.row_description(&columns, formats),
                 None => sink.no_data(),
             },
+            _ => sink.no_data(),
         }
         Ok(())
     }

@@ -103,7 +103,9 @@ pub trait ResultSink: Send {
         None
     }
     /// Puts back a piece of what was cut.
-    fn put(&mut self, _encoded: &[u8]) {}
+    fn put(&mut self, _encoded: &[u8]) {
+        unreachable!("a sink that nothing is cut from")
+    }
     /// Whether so much is buffered that it should be sent before more is produced.
     fn is_full(&self) -> bool;
     /// Sends what is buffered.

@@ -306,8 +306,7 @@ impl SqlNode {
 /// An index is being built: there may be writes to it under way. Ids are built once.
 pub struct Building {
     node: Arc<SqlNode>,
-    /// The index.
-    pub index: Oid,
+    index: Oid,
 }
 
 impl std::fmt::Debug for Building {

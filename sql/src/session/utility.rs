@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_txn::TxnError;
 
 use super::describe::text_column;
 use super::explain::explain;
@@ -575,7 +576,12 @@ impl Session {
         self.rollback().await;
         if names.is_empty() {
             self.node.db().collect_all_garbage(&self.cancel).await?;
-            crate::ddl::garbage::collect(&self.node).await?;
+            // What it leaves when it is canceled, the node's own collector takes up.
+            tokio::select! {
+                biased;
+                () = self.cancel.canceled() => return Err(TxnError::Canceled.into()),
+                collected = crate::ddl::garbage::collect(&self.node) => collected?,
+            };
         } else {
             let span = |index: &IndexDesc| {
                 let (start, end) = (key::index_prefix(index.id), key::index_end(index.id));
