@@ -276,8 +276,7 @@ fn check_binary(value: &Datum, ty: Type, text: &str, context: &EvalContext) -> R
 
 #[test]
 fn expressions_agree_with_postgresql() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/expressions");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
+    let mut files: Vec<_> = std::fs::read_dir("tests/scripts/expressions")
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|p| p.extension().is_some_and(|e| e == "slt"))

@@ -19,7 +19,7 @@ use crate::session::Protocol;
 use crate::{answers, compare, recorded, render};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixture")
+    PathBuf::from("tests/golden/fixture")
 }
 
 fn script(name: &str) -> Script {

@@ -558,8 +558,7 @@ fn psycopg_3_works() {
     };
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &[]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/psycopg3.py");
-    let output = output_of(Command::new(python).arg(script).arg(node.port.to_string()));
+    let output = output_of(Command::new(python).arg("tests/node/psycopg3.py").arg(node.port.to_string()));
     assert_eq!(output, "ok\n");
     node.stop();
 }
