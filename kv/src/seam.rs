@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::Result;
 
 /// A boxed future that may move between threads.
@@ -76,6 +78,47 @@ pub trait DiskFile: Send + Sync {
     fn set_len(&self, len: u64) -> Result<()>;
 }
 
+/// Number of a node within its cluster, from 1; that of its store, of which it has one.
+pub type NodeId = u64;
+
+/// Which queue a frame goes through: what is urgent must not wait behind what is large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Channel {
+    /// Store liveness.
+    Liveness,
+    /// Messages of Raft groups.
+    Raft,
+    /// Requests of gateways and their answers.
+    Request,
+}
+
+impl Channel {
+    /// All of them.
+    pub const ALL: [Channel; 3] = [Channel::Liveness, Channel::Raft, Channel::Request];
+}
+
+/// Frames between the nodes of a cluster. Whom a frame is from is certain; that it arrives, once, in
+/// order and soon is not.
+pub trait Transport: Send + Sync {
+    /// Hands a frame over for delivery; never blocks. Where the queue is full or the peer unreachable it
+    /// is dropped.
+    fn send(&self, to: NodeId, channel: Channel, frame: Bytes);
+    /// The next frame that has arrived on `channel`, and whose it is. One task at a time may wait
+    /// for each channel.
+    fn receive(&self, channel: Channel) -> BoxFuture<'_, (NodeId, Bytes)>;
+}
+
+/// The transport of a node that has no peers.
+pub struct NoPeers;
+
+impl Transport for NoPeers {
+    fn send(&self, _to: NodeId, _channel: Channel, _frame: Bytes) {}
+
+    fn receive(&self, _channel: Channel) -> BoxFuture<'_, (NodeId, Bytes)> {
+        Box::pin(std::future::pending())
+    }
+}
+
 /// The seams a node is built with, handed down through every layer.
 #[derive(Clone)]
 pub struct Env {
@@ -87,4 +130,6 @@ pub struct Env {
     pub runtime: Arc<dyn Runtime>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// Messages to and from other nodes.
+    pub transport: Arc<dyn Transport>,
 }

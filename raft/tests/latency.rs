@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cairn_kv::effects::{EFFECTS_FORMAT, Effects, VersionWrite};
 use cairn_kv::engine::mem::MemEngine;
 use cairn_kv::engine::rocks::{RocksEngine, RocksOptions};
-use cairn_kv::seam::{BoxFuture, Clock, Disk, DiskFile, Env, Rng, Runtime};
+use cairn_kv::seam::{BoxFuture, Clock, Disk, DiskFile, Env, NoPeers, Rng, Runtime};
 use cairn_kv::{Error, Result};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Store, StoreConfig};
@@ -188,6 +188,7 @@ fn env(disk: Arc<dyn Disk>) -> Env {
         rng: Arc::new(Counter(AtomicU64::new(7))),
         runtime: Arc::new(Machine),
         disk,
+        transport: Arc::new(NoPeers),
     }
 }
 

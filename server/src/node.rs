@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_kv::engine::{Engine, RocksEngine, RocksOptions};
-use cairn_kv::seam::{Disk, Env};
+use cairn_kv::seam::{Disk, Env, NoPeers};
 use cairn_raft::{Store, StoreConfig, StoreError};
 use cairn_txn::DbConfig;
 use tokio::net::TcpListener;
@@ -119,6 +119,7 @@ impl Node {
                 Some(wrap) => wrap(Arc::new(disk)),
                 None => Arc::new(disk),
             },
+            transport: Arc::new(NoPeers),
         };
         let hooked = match hooks.engine {
             Some(wrap) => wrap(Arc::clone(&engine) as _),

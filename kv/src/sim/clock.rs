@@ -1,5 +1,6 @@
 //! Simulated time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::seam::Clock;
@@ -11,14 +12,24 @@ pub const EPOCH_MICROS: u64 = 1_767_225_600_000_000;
 
 /// Monotonic time is the executor's virtual time; wall time is that plus an offset that can jump.
 pub struct SimClock {
-    nanos: AtomicU64,
+    /// Shared by the machines of a world.
+    nanos: Arc<AtomicU64>,
     wall_offset_micros: AtomicI64,
     trace: Trace,
 }
 
 impl SimClock {
     pub(super) fn new(trace: Trace) -> SimClock {
-        SimClock { nanos: AtomicU64::new(0), wall_offset_micros: AtomicI64::new(0), trace }
+        SimClock { nanos: Arc::default(), wall_offset_micros: AtomicI64::new(0), trace }
+    }
+
+    /// The clock of another machine: the same virtual time, a wall clock of its own.
+    pub(super) fn beside(&self) -> SimClock {
+        SimClock {
+            nanos: Arc::clone(&self.nanos),
+            wall_offset_micros: AtomicI64::new(0),
+            trace: self.trace.clone(),
+        }
     }
 
     /// Virtual time, nanoseconds since the simulation began.

@@ -1,8 +1,9 @@
 //! One thread, virtual time, and a seed that chooses what runs next.
 //!
-//! Every task belongs to an *incarnation* of the node: what one process would run between a start
+//! Every task belongs to an *incarnation* of a node: what one process would run between a start
 //! and a crash. A crash drops an incarnation's tasks at whatever await they stand, and makes its
-//! [`SimRuntime`] inert: what a destructor still spawns never runs, its timers never fire.
+//! [`SimRuntime`] inert: what a destructor still spawns never runs, its timers never fire. The nodes of
+//! one world share thread, time and schedule.
 //!
 //! Each poll moves virtual time on by some microseconds, so that clocks tick while a node is busy
 //! and timers expire among ready tasks, as they do on a real machine. When nothing is ready, time
@@ -29,6 +30,9 @@ type TaskId = u64;
 /// The id of the future that [`SimExecutor::run`] itself drives.
 const ROOT: TaskId = 0;
 
+/// No crash is planned at a poll.
+const NEVER: u64 = u64::MAX;
+
 /// Why [`SimExecutor::run`] ended before its future did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -40,10 +44,37 @@ pub enum Stopped {
     TimedOut(Vec<&'static str>),
 }
 
-/// The simulator's executor. Clones share it.
+/// The simulator's executor, as one node uses it. Clones share it.
 #[derive(Clone)]
 pub struct SimExecutor {
     shared: Arc<Shared>,
+    node: Arc<Node>,
+}
+
+/// What the executor knows of a node.
+struct Node {
+    number: u32,
+    incarnation: AtomicU64,
+    /// Operations until the power is cut; negative: no cut is planned.
+    operations_left: AtomicI64,
+    power_cut: AtomicBool,
+    crash_at_poll: AtomicU64,
+}
+
+impl Node {
+    fn new(number: u32) -> Arc<Node> {
+        Arc::new(Node {
+            number,
+            incarnation: AtomicU64::new(0),
+            operations_left: AtomicI64::new(-1),
+            power_cut: AtomicBool::new(false),
+            crash_at_poll: AtomicU64::new(NEVER),
+        })
+    }
+
+    fn crash_is_due(&self, polls: u64) -> bool {
+        self.power_cut.load(Ordering::SeqCst) || polls >= self.crash_at_poll.load(Ordering::SeqCst)
+    }
 }
 
 struct Shared {
@@ -53,25 +84,23 @@ struct Shared {
     /// Woken tasks. Apart from `state`, because destructors and wakers run under no lock of ours
     /// but may be run by any.
     ready: Arc<Mutex<Vec<TaskId>>>,
-    incarnation: AtomicU64,
-    /// Operations until the power is cut; negative: no cut is planned.
-    operations_left: AtomicI64,
-    power_cut: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
+    nodes: Vec<Arc<Node>>,
     next_task: TaskId,
     tasks: BTreeMap<TaskId, Task>,
     next_timer: u64,
-    timers: BTreeMap<(u64, u64), Waker>,
+    timers: BTreeMap<(u64, u64), (u32, Waker)>,
     polls: u64,
-    crash_at_poll: Option<u64>,
     time_limit_nanos: Option<u64>,
 }
 
 struct Task {
     name: &'static str,
+    /// Number of the node whose it is.
+    node: u32,
     /// Absent while it is polled.
     future: Option<BoxFuture<'static, ()>>,
     wake: Arc<TaskWake>,
@@ -97,26 +126,27 @@ impl Wake for TaskWake {
 
 impl SimExecutor {
     pub(super) fn new(clock: Arc<SimClock>, rng: SimRng, trace: Trace) -> SimExecutor {
+        let node = Node::new(0);
         let state = State {
+            nodes: vec![Arc::clone(&node)],
             next_task: ROOT + 1,
             tasks: BTreeMap::new(),
             next_timer: 0,
             timers: BTreeMap::new(),
             polls: 0,
-            crash_at_poll: None,
             time_limit_nanos: None,
         };
-        let shared = Shared {
-            clock,
-            rng,
-            trace,
-            ready: Arc::default(),
-            incarnation: AtomicU64::new(0),
-            operations_left: AtomicI64::new(-1),
-            power_cut: AtomicBool::new(false),
-            state: Mutex::new(state),
-        };
-        SimExecutor { shared: Arc::new(shared) }
+        let shared = Shared { clock, rng, trace, ready: Arc::default(), state: Mutex::new(state) };
+        SimExecutor { shared: Arc::new(shared), node }
+    }
+
+    /// The same executor for another node of this world, and the node's number.
+    pub(super) fn beside(&self) -> (SimExecutor, u32) {
+        let mut state = self.shared.state.lock();
+        let number = state.nodes.len() as u32;
+        let node = Node::new(number);
+        state.nodes.push(Arc::clone(&node));
+        (SimExecutor { shared: Arc::clone(&self.shared), node }, number)
     }
 
     /// The runtime of the present incarnation.
@@ -126,7 +156,7 @@ impl SimExecutor {
 
     /// The present incarnation's number.
     pub fn incarnation(&self) -> u64 {
-        self.shared.incarnation.load(Ordering::SeqCst)
+        self.node.incarnation.load(Ordering::SeqCst)
     }
 
     /// Polls so far.
@@ -136,19 +166,24 @@ impl SimExecutor {
 
     /// Requests a crash instead of the poll that is `polls` further from here.
     pub fn crash_after_polls(&self, polls: u64) {
-        let mut state = self.shared.state.lock();
-        state.crash_at_poll = Some(state.polls + polls);
+        let now = self.polls();
+        self.node.crash_at_poll.store(now + polls, Ordering::SeqCst);
     }
 
     /// Requests a crash at the disk or engine operation that is `operations` further from here.
     pub fn crash_after_operations(&self, operations: u32) {
-        self.shared.operations_left.store(i64::from(operations), Ordering::SeqCst);
+        self.node.operations_left.store(i64::from(operations), Ordering::SeqCst);
     }
 
     /// Whether the node still runs. False after the power was cut in the middle of a poll: what
     /// the rest of that poll answers must not count as answered.
     pub fn is_powered(&self) -> bool {
-        !self.shared.power_cut.load(Ordering::SeqCst)
+        !self.node.power_cut.load(Ordering::SeqCst)
+    }
+
+    /// Whether a planned crash of this node has come and is not carried out yet.
+    pub(super) fn crash_is_due(&self) -> bool {
+        self.node.crash_is_due(self.polls())
     }
 
     /// Bounds how far virtual time may go from here on, or lifts the bound.
@@ -187,25 +222,30 @@ impl SimExecutor {
 
     /// The node has crashed: from here on the runtimes of earlier incarnations are inert.
     pub(super) fn begin_incarnation(&self) {
-        self.shared.incarnation.fetch_add(1, Ordering::SeqCst);
+        self.node.incarnation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Drops the tasks and timers of the incarnation that is over; returns the number of tasks.
+    /// Drops the tasks and timers of the node's incarnation that is over; returns the number of tasks.
     pub(super) fn drop_tasks(&self) -> usize {
+        let number = self.node.number;
         let (tasks, timers) = {
             let mut state = self.shared.state.lock();
-            state.crash_at_poll = None;
-            self.shared.operations_left.store(-1, Ordering::SeqCst);
-            self.shared.power_cut.store(false, Ordering::SeqCst);
-            (std::mem::take(&mut state.tasks), std::mem::take(&mut state.timers))
+            self.node.crash_at_poll.store(NEVER, Ordering::SeqCst);
+            self.node.operations_left.store(-1, Ordering::SeqCst);
+            self.node.power_cut.store(false, Ordering::SeqCst);
+            let tasks: Vec<Task> =
+                state.tasks.extract_if(.., |_, t| t.node == number).map(|(_, t)| t).collect();
+            let timers: Vec<Waker> =
+                state.timers.extract_if(.., |_, (node, _)| *node == number).map(|(_, (_, w))| w).collect();
+            (tasks, timers)
         };
-        self.shared.ready.lock().clear();
         let dropped = tasks.len();
         // In the order of their creation; outside the lock, since destructors may spawn and wake.
         drop(tasks);
         drop(timers);
-        // What destructors have woken is gone.
-        self.shared.ready.lock().clear();
+        // Also what destructors have woken of them is gone.
+        let state = self.shared.state.lock();
+        self.shared.ready.lock().retain(|id| *id == ROOT || state.tasks.contains_key(id));
         dropped
     }
 
@@ -215,8 +255,7 @@ impl SimExecutor {
         let mut due = Vec::new();
         loop {
             let mut state = shared.state.lock();
-            if !self.is_powered() || state.crash_at_poll.is_some_and(|at| state.polls >= at) {
-                state.crash_at_poll = None;
+            if state.nodes.iter().any(|node| node.crash_is_due(state.polls)) {
                 return Err(Stopped::Crashed);
             }
             let mut now = shared.clock.now_nanos();
@@ -230,7 +269,7 @@ impl SimExecutor {
                 _ => {}
             }
             while let Some(entry) = state.timers.first_entry().filter(|e| e.key().0 <= now) {
-                due.push(entry.remove());
+                due.push(entry.remove().1);
             }
             shared.clock.advance_to(now);
             drop(state);
@@ -281,7 +320,8 @@ impl SimExecutor {
         state.next_task += 1;
         let ready = Arc::clone(&self.shared.ready);
         let wake = Arc::new(TaskWake { id, queued: AtomicBool::new(true), ready });
-        state.tasks.insert(id, Task { name, future: Some(future), wake });
+        let node = self.node.number;
+        state.tasks.insert(id, Task { name, node, future: Some(future), wake });
         self.shared.ready.lock().push(id);
     }
 }
@@ -305,18 +345,24 @@ impl SimRuntime {
         self.executor.incarnation() == self.incarnation
     }
 
+    /// Whether the incarnation lives and its power was not cut in the middle of the present poll.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_alive() && self.executor.is_powered()
+    }
+
     /// Counts a disk or engine operation; returns whether it takes effect: false once the power is
     /// cut, or the incarnation over.
     pub(super) fn operation(&self) -> bool {
-        let shared = &*self.executor.shared;
         if !self.is_alive() {
             return false;
         }
-        if shared.operations_left.load(Ordering::SeqCst) >= 0
-            && shared.operations_left.fetch_sub(1, Ordering::SeqCst) == 0
+        let node = &*self.executor.node;
+        if node.operations_left.load(Ordering::SeqCst) >= 0
+            && node.operations_left.fetch_sub(1, Ordering::SeqCst) == 0
         {
-            shared.power_cut.store(true, Ordering::SeqCst);
-            shared.trace.event("power", &[], || "power cut".into());
+            node.power_cut.store(true, Ordering::SeqCst);
+            let number = node.number;
+            self.executor.shared.trace.event("power", &[number.into()], || format!("power cut of {number}"));
         }
         self.executor.is_powered()
     }
@@ -420,7 +466,8 @@ impl Future for Timer {
             (this.deadline, state.next_timer)
         });
         // The replaced waker is dropped after the lock is released.
-        let replaced = state.timers.insert(entry, context.waker().clone());
+        let node = this.runtime.executor.node.number;
+        let replaced = state.timers.insert(entry, (node, context.waker().clone()));
         drop(state);
         drop(replaced);
         Poll::Pending

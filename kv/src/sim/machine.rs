@@ -16,7 +16,15 @@ pub struct Machine {
 impl Machine {
     /// A new machine.
     pub fn new(seed: u64) -> Machine {
-        let env = Env::new(seed);
+        Machine::of(Env::new(seed))
+    }
+
+    /// Another machine in the world of `env`.
+    pub fn beside(env: &Env) -> Machine {
+        Machine::of(env.beside())
+    }
+
+    fn of(env: Env) -> Machine {
         let engine = Arc::new(MemEngine::new());
         let crashed = Arc::clone(&engine);
         env.on_crash(move |rng| crashed.crash(rng.draw()));

@@ -22,6 +22,10 @@
 //! An engine is wrapped by [`Env::engine`]; what its memory loses at a crash is the engine's own
 //! business, so a crash runs the hook of [`Env::on_crash`], once for every crash.
 //!
+//! Several machines: [`Env::beside`] adds one to a world, [`SimNetwork`] connects them, and
+//! [`Env::run_beside`] drives them all from a future of the first, which stands for the world outside: their
+//! crashes do not end it.
+//!
 //! Nothing here reads a real clock or entropy: the same seed and the same code give the same
 //! [`Trace`].
 
@@ -30,6 +34,7 @@ mod disk;
 mod engine;
 mod executor;
 mod machine;
+mod network;
 mod rng;
 mod trace;
 
@@ -47,6 +52,7 @@ pub use disk::{Faults, SimDisk};
 pub use engine::TracedEngine;
 pub use executor::{SimExecutor, SimRuntime, Stopped, Timer};
 pub use machine::Machine;
+pub use network::{Link, SimNetwork};
 pub use rng::SimRng;
 pub use trace::{Digest, Timeline, Trace, hash_bytes};
 
@@ -87,10 +93,34 @@ impl Env {
         }
     }
 
-    /// The seams of the present incarnation of the node. Those of an earlier one are inert.
+    /// Another machine in the same world: time, schedule and trace are shared; wall clock, disk and
+    /// randomness are its own.
+    pub fn beside(&self) -> Env {
+        let (executor, number) = self.executor.beside();
+        let stream = |name: &str| SimRng::stream(self.seed, &format!("{name} {number}"));
+        Env {
+            seed: self.seed,
+            trace: self.trace.clone(),
+            clock: Arc::new(self.clock.beside()),
+            disk: SimDisk::new(stream("disk"), self.trace.clone()),
+            executor,
+            rng: Arc::new(stream("node")),
+            crash_rng: stream("crash"),
+            on_crash: Mutex::default(),
+        }
+    }
+
+    /// The seams of the present incarnation of the node, which has no peers. Those of an earlier one
+    /// are inert.
     pub fn seams(&self) -> seam::Env {
+        self.seams_with(Arc::new(seam::NoPeers))
+    }
+
+    /// As [`Env::seams`], for a node with peers.
+    pub fn seams_with(&self, transport: Arc<dyn seam::Transport>) -> seam::Env {
         let runtime = self.executor.runtime();
         seam::Env {
+            transport,
             clock: Arc::clone(&self.clock) as Arc<dyn seam::Clock>,
             rng: Arc::clone(&self.rng) as Arc<dyn seam::Rng>,
             disk: self.disk.handle(runtime.clone()),
@@ -118,6 +148,28 @@ impl Env {
             self.drop_tasks();
         }
         result
+    }
+
+    /// Drives this machine, which must not crash, and the `others` of its world until `future`
+    /// completes. Planned crashes of the others are carried out; `crashed` is told which.
+    pub fn run_beside<F: Future>(
+        &self,
+        others: &[&Env],
+        mut crashed: impl FnMut(usize),
+        future: F,
+    ) -> Result<F::Output, Stopped> {
+        let mut root = Box::pin(future);
+        loop {
+            let result = self.executor.run(&mut root);
+            let due = others.iter().position(|env| env.executor.crash_is_due());
+            match (result, due) {
+                (Err(Stopped::Crashed), Some(due)) => {
+                    others[due].crash();
+                    crashed(due);
+                }
+                (result, _) => return result,
+            }
+        }
     }
 
     /// Like [`Env::run`] where neither crash nor deadlock is expected: panics on them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_kv::effects::{EFFECTS_FORMAT, Effects, VersionWrite};
 use cairn_kv::engine::{RocksEngine, RocksOptions};
-use cairn_kv::seam::Env;
+use cairn_kv::seam::{Env, NoPeers};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Store, StoreConfig};
 use cairn_server::disk::DirectoryDisk;
@@ -25,6 +25,7 @@ pub fn write(path: &Path, keys: &[&str], clean: bool) {
             rng: Arc::new(SystemRng),
             runtime: Arc::clone(&tasks) as _,
             disk: Arc::new(DirectoryDisk::open(&directory.log()).unwrap()),
+            transport: Arc::new(NoPeers),
         };
         let store = Store::open(env, Arc::new(engine), StoreConfig::default()).await.unwrap();
         let lease = store.lease(FIRST_RANGE).unwrap();

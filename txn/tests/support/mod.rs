@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cairn_kv::engine::SharedEngine;
 use cairn_kv::engine::mem::MemEngine;
-use cairn_kv::seam::{BoxFuture, Clock, Disk, DiskFile, Env, Rng, Runtime};
+use cairn_kv::seam::{BoxFuture, Clock, Disk, DiskFile, Env, NoPeers, Rng, Runtime};
 use cairn_raft::{Store, StoreConfig};
 use cairn_txn::{Db, DbConfig};
 
@@ -279,6 +279,7 @@ impl World {
             rng: Arc::new(Seeded::new(self.executor.rng.next_u64())),
             runtime: Arc::new(Tasks(Arc::clone(&self.executor))),
             disk: Arc::clone(&self.disk) as Arc<dyn Disk>,
+            transport: Arc::new(NoPeers),
         }
     }
 
