@@ -40,6 +40,13 @@ impl Hlc {
         }
     }
 
+    /// What the clock shows: at or above everything handed out or observed. It is no timestamp to use, so
+    /// no bound holds it.
+    pub fn reading(&self) -> Timestamp {
+        let wall = Timestamp::from_micros(self.clock.wall_micros()).0;
+        Timestamp(wall.max(self.last.load(Ordering::SeqCst)))
+    }
+
     /// A bound worth making durable: `lead_micros` ahead of both the wall clock and the last
     /// timestamp.
     pub fn propose_bound(&self, lead_micros: u64) -> Timestamp {

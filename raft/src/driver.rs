@@ -20,12 +20,13 @@ use std::task::{Context, Poll};
 
 use cairn_kv::Result;
 use cairn_kv::effects::Effects;
-use cairn_kv::seam::BoxFuture;
-use raft::eraftpb::Entry;
+use cairn_kv::seam::{BoxFuture, Channel, NodeId};
+use prost::Message as _;
+use raft::eraftpb::{self, Entry};
 
 use crate::RangeId;
-
 use crate::log::Log;
+use crate::message::{FRAME_BYTES, RaftFrame, RangeMessage};
 use crate::record::{BLOCK, RecordWriter};
 use crate::replica::Replica;
 use crate::store::{Applied, Inner, Lease, ProposeError};
@@ -38,6 +39,9 @@ const BATCHES_PER_DRIVER: usize = 4;
 /// the largest command.
 const GROUP_BYTES: usize = crate::store::MAX_COMMAND_BYTES;
 
+/// Bytes of received messages that may wait for the log.
+const MAX_RECEIVED_BYTES: usize = 64 << 20;
+
 /// Work for the log.
 pub(crate) enum Work {
     /// Replicate and apply a command.
@@ -46,24 +50,41 @@ pub(crate) enum Work {
     RaiseBound { reply: Reply },
     /// Drop what is flushed: range and index.
     Truncate { points: Vec<(RangeId, u64)>, reply: Reply },
+    /// Messages of another store's replicas. Nobody waits for it.
+    Receive { from: NodeId, frame: RaftFrame },
+    /// Time has passed. Nobody waits for it.
+    Tick,
 }
 
 impl Work {
-    fn reply(&self) -> &Reply {
+    fn reply(&self) -> Option<&Reply> {
         match self {
-            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => reply,
+            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => {
+                Some(reply)
+            }
+            Work::Receive { .. } | Work::Tick => None,
         }
     }
 
-    fn into_reply(self) -> Reply {
+    fn into_reply(self) -> Option<Reply> {
         match self {
-            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => reply,
+            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => {
+                Some(reply)
+            }
+            Work::Receive { .. } | Work::Tick => None,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Work::Propose { payload, .. } => payload.len(),
+            _ => self.received_bytes(),
+        }
+    }
+
+    fn received_bytes(&self) -> usize {
+        match self {
+            Work::Receive { frame, .. } => frame.messages.iter().map(|m| m.raft.len()).sum(),
             _ => 0,
         }
     }
@@ -74,10 +95,20 @@ impl Work {
 pub(crate) struct Queue {
     pub(crate) work: VecDeque<Work>,
     pub(crate) idle: Option<Box<Core>>,
+    /// Bytes of the messages in `work`.
+    received_bytes: usize,
     /// Why new proposals are refused: closed, or failed.
     pub(crate) refusal: Option<String>,
     /// The log has failed: not even internal work is taken.
     pub(crate) failed: bool,
+}
+
+/// What became of the leases that new leaders want.
+enum Leases {
+    NoneWanted,
+    Proposed,
+    /// The clock's bound must rise first.
+    NeedBound,
 }
 
 /// What only the driver touches.
@@ -87,9 +118,31 @@ pub(crate) struct Core {
     record: RecordWriter,
     /// Internal work of the present batch.
     waiting: Vec<Reply>,
+    /// How long a sync took lately.
+    sync_nanos: u64,
+    /// Messages to other stores.
+    outgoing: BTreeMap<NodeId, Vec<RangeMessage>>,
 }
 
 impl Inner {
+    /// Queues work that nobody waits for, and drives if the log is idle.
+    pub(crate) async fn hand_in(self: &Arc<Self>, work: Work) {
+        let core = {
+            let mut queue = self.queue.lock();
+            // What is dropped here is sent again.
+            let full = matches!(work, Work::Receive { .. }) && queue.received_bytes > MAX_RECEIVED_BYTES;
+            if queue.failed || full {
+                return;
+            }
+            queue.received_bytes += work.received_bytes();
+            queue.work.push_back(work);
+            queue.idle.take()
+        };
+        if let Some(core) = core {
+            Seat::new(Arc::clone(self), core).drive_inline().await;
+        }
+    }
+
     /// Queues `work`, drives if the log is idle, and waits for the outcome.
     pub(crate) async fn submit(
         self: &Arc<Self>,
@@ -133,11 +186,13 @@ impl Inner {
             std::mem::take(&mut queue.work)
         };
         tracing::error!(reason, "the store has stopped");
-        self.leases.write().clear();
+        self.withdraw_leases();
         for work in queued {
             // It never reached the log.
             let refusal = ProposeError::Unavailable(format!("the store has stopped: {reason}"));
-            work.into_reply().send(Err(refusal));
+            if let Some(reply) = work.into_reply() {
+                reply.send(Err(refusal));
+            }
         }
         self.failure.notify_waiters();
     }
@@ -188,6 +243,7 @@ impl Seat {
             && let Some(work) = queue.work.pop_front()
         {
             bytes += work.bytes();
+            queue.received_bytes -= work.received_bytes();
             batch.push(work);
         }
         if batch.is_empty() {
@@ -206,7 +262,8 @@ impl Seat {
                     queue.idle = self.core.take();
                     return;
                 }
-                queue.work.get(offered).map(|work| Arc::clone(work.reply().waiter()))
+                let waiting = queue.work.iter().filter_map(Work::reply);
+                waiting.skip(offered).map(|reply| Arc::clone(reply.waiter())).next()
             };
             match waiter {
                 Some(waiter) => match waiter.offer(self) {
@@ -268,7 +325,7 @@ impl Drop for Driving {
 impl Core {
     pub(crate) fn new(log: Log, replicas: BTreeMap<RangeId, Replica>) -> Core {
         let record = RecordWriter::default();
-        Core { log, replicas, record, waiting: Vec::new() }
+        Core { log, replicas, record, waiting: Vec::new(), sync_nanos: 0, outgoing: BTreeMap::new() }
     }
 
     /// One group commit: steps Raft with `work`, makes durable what is ready, applies what that
@@ -293,6 +350,11 @@ impl Core {
                     points.extend(of_flush);
                     self.waiting.push(reply);
                 }
+                Work::Receive { from, frame } => self.receive(inner, from, &frame)?,
+                Work::Tick => {
+                    inner.cluster.ticked();
+                    self.tick(inner)?;
+                }
             }
         }
         for replica in self.replicas.values_mut() {
@@ -302,7 +364,10 @@ impl Core {
         raise_bound &= inner.bound_is_near();
         let mut truncations = Vec::new();
         for (range, index) in points {
+            // TODO: a group of several voters keeps its log until a follower that needs what is gone can be
+            // sent a snapshot.
             if let Some(replica) = self.replicas.get(&range)
+                && replica.peers().next().is_none()
                 && index > replica.raw.store().truncated().0
                 && let Some(term) = replica.raw.store().term_of(index)
             {
@@ -310,8 +375,16 @@ impl Core {
             }
         }
         let mut forced = raise_bound || !truncations.is_empty();
-        while self.step_ready(inner, forced, &truncations).await? {
-            forced = false;
+        loop {
+            while self.step_ready(inner, forced, &truncations).await? {
+                forced = false;
+            }
+            match self.propose_leases(inner)? {
+                Leases::Proposed => {}
+                // Once: where a sync takes longer than the bound then leads, the next tick tries again.
+                Leases::NeedBound if !raise_bound => (forced, raise_bound) = (true, true),
+                Leases::NeedBound | Leases::NoneWanted => break,
+            }
         }
         self.finish_truncation(&truncations).await?;
         for reply in self.waiting.drain(..) {
@@ -324,6 +397,73 @@ impl Core {
         Ok(())
     }
 
+    fn receive(&mut self, inner: &Inner, from: NodeId, frame: &RaftFrame) -> Result<()> {
+        let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
+        for message in &frame.messages {
+            if let Some(replica) = self.replicas.get_mut(&message.range) {
+                replica.receive(from, frame.incarnation, message, &terms, now)?;
+                replica.settle_leadership(&terms);
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, inner: &Inner) -> Result<()> {
+        let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
+        for replica in self.replicas.values_mut() {
+            let silence = inner.config.liveness.support;
+            replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
+            replica.settle_leadership(&terms);
+        }
+        Ok(())
+    }
+
+    /// Has new leaders propose their leases.
+    fn propose_leases(&mut self, inner: &Inner) -> Result<Leases> {
+        let mut outcome = Leases::NoneWanted;
+        for replica in self.replicas.values_mut().filter(|replica| replica.wants_lease()) {
+            let Some(start) = inner.hlc.try_now() else { return Ok(Leases::NeedBound) };
+            replica.propose_lease(start)?;
+            outcome = Leases::Proposed;
+        }
+        Ok(outcome)
+    }
+
+    /// Sends messages of a replica's group to the other replicas' stores.
+    fn post(&mut self, range: RangeId, messages: Vec<eraftpb::Message>) {
+        let Some(replica) = self.replicas.get(&range) else { return };
+        for message in messages {
+            if let Some(store) = replica.store_of(message.to) {
+                let message = RangeMessage::new(range, replica.follows_in(store), &message);
+                self.outgoing.entry(store).or_default().push(message);
+            }
+        }
+    }
+
+    fn send(&mut self, inner: &Inner) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        let incarnation = inner.cluster.terms.read().incarnation();
+        let hlc = inner.hlc.reading().0;
+        for (store, messages) in std::mem::take(&mut self.outgoing) {
+            let mut frame = RaftFrame::new(incarnation, hlc);
+            let mut bytes = 0;
+            for message in messages {
+                bytes += message.raft.len();
+                frame.messages.push(message);
+                if bytes >= FRAME_BYTES {
+                    inner.env.transport.send(store, Channel::Raft, frame.encode_to_vec().into());
+                    frame.messages.clear();
+                    bytes = 0;
+                }
+            }
+            if !frame.messages.is_empty() {
+                inner.env.transport.send(store, Channel::Raft, frame.encode_to_vec().into());
+            }
+        }
+    }
+
     /// Handles what Raft is ready with, over all ranges, in one record. Returns false if there was
     /// nothing to do.
     async fn step_ready(
@@ -334,13 +474,19 @@ impl Core {
     ) -> Result<bool> {
         let mut must_write = forced;
         let mut ready: Vec<(RangeId, raft::Ready, Vec<Entry>)> = Vec::new();
+        let mut messages = Vec::new();
         self.record.clear();
         for (range, replica) in &mut self.replicas {
             if !replica.raw.has_ready() {
                 continue;
             }
             let mut rd = replica.raw.ready();
+            // A leader's followers write while it does.
+            if !rd.messages().is_empty() {
+                messages.push((*range, rd.take_messages()));
+            }
             let entries = rd.take_entries();
+            replica.replaced_by(&entries);
             for entry in &entries {
                 self.record.entry(*range, entry);
             }
@@ -359,6 +505,10 @@ impl Core {
                 self.record.truncation(*range, *index, *term);
             }
         }
+        for (range, messages) in messages {
+            self.post(range, messages);
+        }
+        self.send(inner);
         let position = if must_write { self.write(inner).await? } else { self.log.position() };
         for (range, mut rd, entries) in ready {
             let replica = self.replicas.get_mut(&range).expect("it was ready");
@@ -367,26 +517,42 @@ impl Core {
             if must_write && let Some(state) = rd.hs() {
                 store.set_hard_state(state.clone());
             }
+            let soft_state_changed = rd.ss().is_some();
             let earlier = rd.take_committed_entries();
-            let messages = rd.take_messages().len() + rd.persisted_messages().len();
+            let mut messages = rd.take_persisted_messages();
             let mut light = replica.raw.advance_append(rd);
-            assert!(messages + light.messages().len() == 0, "a sole voter has nobody to write to");
+            messages.extend(light.take_messages());
+            if !replica.leads() || replica.leadership.is_none() {
+                replica.settle_leadership(&inner.cluster.terms.read());
+            }
+            let mut lease_changed = soft_state_changed;
             for committed in [earlier, light.take_committed_entries()] {
                 let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;
                 inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
                 inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
-                if stats.lease_changed {
-                    inner.publish_lease(range, replica.lease());
+                lease_changed |= stats.lease_changed;
+            }
+            if lease_changed {
+                let leadership = replica.leadership();
+                if let Some((_, fortification)) = &leadership {
+                    fortification.update(&inner.cluster.terms.read());
                 }
+                inner.publish_lease(range, leadership);
+            }
+            if !messages.is_empty() {
+                self.post(range, messages);
             }
         }
+        self.send(inner);
         inner.consider_flush();
         Ok(true)
     }
 
     /// Writes the record at hand, with the HLC's next bound, in a new segment if need be.
     async fn write(&mut self, inner: &Inner) -> Result<crate::log::Position> {
-        let bound = inner.hlc.propose_bound(inner.config.hlc_lead_micros).max(inner.hlc.bound());
+        // By the time it is durable the bound must still be ahead, also where the disk is slow.
+        let lead = inner.config.hlc_lead_micros + 2 * self.sync_nanos / 1000;
+        let bound = inner.hlc.propose_bound(lead).max(inner.hlc.bound());
         self.record.hlc_bound(bound);
         let (bytes, padded) = (self.record.len(), self.record.padded_len());
         if !self.log.fits(padded) {
@@ -395,7 +561,12 @@ impl Core {
             inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
         }
         let position = self.log.position();
+        let began = inner.env.clock.monotonic_nanos();
+        inner.cluster.sync_begins(began);
         self.log.append(&mut self.record).await?;
+        inner.cluster.sync_ended();
+        let took = inner.env.clock.monotonic_nanos() - began;
+        self.sync_nanos = took.max(self.sync_nanos - self.sync_nanos / 8);
         inner.hlc.raise_bound(bound);
         inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
         inner.stats.log_bytes.fetch_add(padded, Ordering::Relaxed);

@@ -6,24 +6,34 @@
 //! and the log truncated behind it. It knows nothing of transactions: commands arrive as evaluated
 //! [`cairn_kv::effects::Effects`].
 //!
+//! Where a range has replicas on several stores, [`liveness`] is what they promise one another, `fortify` how a
+//! leader's lease follows from it, `cluster` the tasks that exchange messages.
+//!
 //! Reading order: [`store`] (the interface), `driver` (the life of a commit), `replica` (stepping
 //! and applying one range), [`command`] (what stands in an entry), [`log`], [`segment`] and
 //! [`record`] (how it lies on disk), [`entries`] (a range's log as raft-rs sees it), `open` and
 //! `flush` (beginning and end of what the log must keep), [`debug`] (looking at a dead store).
 
+mod cluster;
 pub mod command;
 pub mod debug;
 mod driver;
 pub mod entries;
 mod flush;
+mod fortify;
+pub mod liveness;
 pub mod log;
 mod logger;
+mod message;
 mod open;
 pub mod record;
 mod replica;
 pub mod segment;
 pub mod spare;
 pub mod store;
+mod support_file;
 mod waiter;
 
-pub use store::{Applied, Faults, Lease, ProposeError, RangeId, Store, StoreConfig, StoreError, StoreStats};
+pub use store::{
+    Applied, Faults, Founding, Lease, ProposeError, RangeId, Store, StoreConfig, StoreError, StoreStats,
+};

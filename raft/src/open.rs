@@ -4,16 +4,17 @@
 //! identity and no entries; the same identity, the first range's descriptor and an empty applied
 //! state in the engine, flushed; only then the first entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cairn_kv::engine::{Cf, Engine, SharedEngine, WriteBatch};
 use cairn_kv::hlc::Hlc;
-use cairn_kv::seam::{Env, Rng};
+use cairn_kv::seam::{Env, NodeId, Rng};
 use cairn_kv::{Error, Result, Timestamp, effects, encoding, local_keys};
 use prost::Message as _;
 
 use crate::RangeId;
+use crate::cluster;
 use crate::command::{
     LOCAL_FORMAT, RangeDescriptor, RangeState, ReplicaDescriptor, ReplicaRole, decode_descriptor,
     decode_identity, decode_range_state, encode_identity,
@@ -21,16 +22,14 @@ use crate::command::{
 use crate::driver::{Core, Work};
 use crate::entries::RangeLog;
 use crate::flush::flush_engine;
+use crate::liveness::{Now, Terms};
 use crate::log::{Log, Recovered};
 use crate::record::RecordWriter;
 use crate::replica::Replica;
 use crate::segment::Identity;
-use crate::store::{FIRST_RANGE, Inner, StoreConfig, StoreError};
+use crate::store::{FIRST_RANGE, Faults, Found, Founding, Inner, StoreConfig, StoreError};
+use crate::support_file::SupportFile;
 use crate::waiter::Reply;
-
-/// Number of a cluster's first store, and of a range's first replica.
-const FIRST_STORE: u64 = 1;
-const FIRST_REPLICA: u64 = 1;
 
 /// Records after which a store gives up whose disk is too slow for its clock.
 const BOUND_ATTEMPTS: u32 = 20;
@@ -39,6 +38,7 @@ pub(crate) async fn open(
     env: Env,
     engine: SharedEngine,
     config: StoreConfig,
+    founding: Founding,
 ) -> Result<Arc<Inner>, StoreError> {
     let faults = config.faults;
     let mut local = LocalState::read(&*engine)?;
@@ -55,7 +55,7 @@ pub(crate) async fn open(
                 "the engine is that of {engine}, but its log is missing"
             )));
         }
-        (None, None) => create_log(&env, &config).await?,
+        (None, None) => create_log(&env, &config, &founding).await?,
     };
     let identity = recovered.identity;
     match local.identity {
@@ -66,7 +66,7 @@ pub(crate) async fn open(
             )));
         }
         None if recovered.ranges.values().all(|log| log.last() == 0) => {
-            write_first_state(&env, &engine, &identity).await?;
+            write_first_state(&env, &engine, &identity, &founding.voters).await?;
             local = LocalState::read(&*engine)?;
         }
         None => {
@@ -80,34 +80,44 @@ pub(crate) async fn open(
     let thresholds = effects::thresholds(&*engine)?;
     engine.set_filter_thresholds(thresholds.into());
     let floor = if faults.hlc_back_after_restart { Timestamp::ZERO } else { recovered.hlc_bound };
-    let replicas = bring_together(&log, recovered, &local)?;
+    let replicas = bring_together(&log, recovered, &local, faults)?;
     let hlc = Hlc::new(Arc::clone(&env.clock), floor);
-    let inner =
-        Arc::new_cyclic(|this| Inner::new(this.clone(), env, engine, config, identity, hlc, thresholds));
+    let now = Now { hlc: hlc.reading(), nanos: env.clock.monotonic_nanos() };
+    let peers: BTreeSet<NodeId> = replicas.values().flat_map(Replica::peers).collect();
+    let (support_file, terms) = if peers.is_empty() {
+        (None, Terms::begin(None, config.liveness, now)?)
+    } else {
+        let (mut file, kept) = SupportFile::open(&*env.disk).await?;
+        let terms = Terms::begin(kept.as_deref(), config.liveness, now)?;
+        file.write(&terms.encode(), faults.skip_sync).await?;
+        (Some(file), terms)
+    };
+    let inner = Arc::new_cyclic(|this| {
+        Inner::new(this.clone(), env, engine, config, identity, hlc, Found { thresholds, terms })
+    });
 
     // Elected, a sole voter commits what the log has, and applies it; then it takes the leases.
     let mut core = Core::new(log, replicas);
     for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
         replica.campaign()?;
     }
-    core.process(&inner, &mut Vec::new()).await?;
-    let start = first_timestamp(&mut core, &inner).await?;
-    for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
-        replica.propose_lease(start)?;
-    }
-    core.process(&inner, &mut Vec::new()).await?;
+    first_timestamp(&mut core, &inner).await?;
     inner.start(core);
+    if let Some(file) = support_file {
+        cluster::start(&inner, file, peers);
+    }
     Ok(inner)
 }
 
 /// The first record raises the clock's durable bound; where it took longer to sync than the bound
-/// leads, the next one does.
-async fn first_timestamp(core: &mut Core, inner: &Inner) -> Result<Timestamp> {
+/// leads, the next one does. Then sole voters have their leases.
+async fn first_timestamp(core: &mut Core, inner: &Inner) -> Result<()> {
     for _ in 0..BOUND_ATTEMPTS {
-        if let Some(now) = inner.hlc.try_now() {
-            return Ok(now);
+        let reply = Reply::new(Arc::default());
+        core.process(inner, &mut vec![Work::RaiseBound { reply }]).await?;
+        if !core.replicas.values().any(|r| r.wants_lease()) && inner.hlc.try_now().is_some() {
+            return Ok(());
         }
-        core.process(inner, &mut vec![Work::RaiseBound { reply: Reply::new(Arc::default()) }]).await?;
     }
     let lead_ms = inner.config.hlc_lead_micros / 1000;
     Err(Error::Io(format!("each of {BOUND_ATTEMPTS} syncs of the log took longer than {lead_ms} ms")))
@@ -155,8 +165,9 @@ fn for_each(
     iter.status()
 }
 
-async fn create_log(env: &Env, config: &StoreConfig) -> Result<(Log, Recovered)> {
-    let identity = Identity { cluster: random_id(&*env.rng), store: FIRST_STORE };
+async fn create_log(env: &Env, config: &StoreConfig, founding: &Founding) -> Result<(Log, Recovered)> {
+    let cluster = founding.cluster.unwrap_or_else(|| random_id(&*env.rng));
+    let identity = Identity { cluster, store: founding.store };
     let mut checkpoint = RecordWriter::default();
     checkpoint.clear();
     checkpoint.hlc_bound(Timestamp::ZERO);
@@ -173,19 +184,22 @@ fn random_id(rng: &dyn Rng) -> [u8; 16] {
     id
 }
 
-/// The engine's part of a new store.
-async fn write_first_state(env: &Env, engine: &SharedEngine, identity: &Identity) -> Result<()> {
+/// The engine's part of a new store, whose range has a replica on each of `stores`, numbered alike.
+async fn write_first_state(
+    env: &Env,
+    engine: &SharedEngine,
+    identity: &Identity,
+    stores: &[NodeId],
+) -> Result<()> {
     let descriptor = RangeDescriptor {
         format: LOCAL_FORMAT,
         range: FIRST_RANGE,
         start: bytes::Bytes::new(),
         end: bytes::Bytes::new(),
         generation: 1,
-        replicas: vec![ReplicaDescriptor {
-            replica: FIRST_REPLICA,
-            store: identity.store,
-            role: ReplicaRole::Voter as i32,
-        }],
+        replicas: (stores.iter())
+            .map(|&store| ReplicaDescriptor { replica: store, store, role: ReplicaRole::Voter as i32 })
+            .collect(),
     };
     let state = RangeState { format: LOCAL_FORMAT, ..RangeState::default() };
     let mut batch = WriteBatch::default();
@@ -201,6 +215,7 @@ fn bring_together(
     log: &Log,
     mut recovered: Recovered,
     local: &LocalState,
+    faults: Faults,
 ) -> Result<BTreeMap<RangeId, Replica>, StoreError> {
     let mut replicas = BTreeMap::new();
     for (&range, descriptor) in &local.descriptors {
@@ -237,7 +252,8 @@ fn bring_together(
                 state.term
             ));
         }
-        replicas.insert(range, Replica::new(descriptor, replica.replica, state, entries)?);
+        replicas
+            .insert(range, Replica::new(descriptor, replica.store, replica.replica, state, entries, faults)?);
     }
     if let Some((range, _)) = recovered.ranges.first_key_value() {
         return Err(StoreError::Mismatch(format!(

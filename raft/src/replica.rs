@@ -3,10 +3,13 @@
 //! A step function without I/O of its own: the [`driver`](crate::driver) feeds it proposals, makes
 //! durable what it is ready with, and has it apply what that commits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_kv::effects::{Applier, Effects};
 use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::seam::NodeId;
 use cairn_kv::{Error, Result, local_keys};
 use prost::Message as _;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
@@ -18,18 +21,43 @@ use crate::command::{
     lease_position, set_lease_index,
 };
 use crate::entries::RangeLog;
-use crate::store::{Applied, Lease, ProposeError, ThresholdCell};
+use crate::fortify::{Following, Fortification};
+use crate::liveness::{Now, Terms};
+use crate::message::RangeMessage;
+use crate::store::{Applied, Faults, Lease, ProposeError, ThresholdCell};
 use crate::waiter::Reply;
 
 /// What closes an engine batch: a replay has far more to apply than one batch should hold.
 const BATCH_OPERATIONS: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
 
+/// The longest wait of a replica that may campaign, so that they do not all do at once.
+const STAGGER: Duration = Duration::from_millis(150);
+
+/// What makes raft-rs take a vote for one in a transfer that the leader has started.
+const TRANSFER: &[u8] = b"CampaignTransfer";
+
+/// A proposal for the next step.
+struct Gathered {
+    payload: Vec<u8>,
+    effects: Effects,
+    reply: Reply,
+}
+
 /// A proposal on its way to be applied here.
 struct Pending {
     index: u64,
+    term: u64,
     effects: Effects,
     reply: Reply,
+}
+
+/// Whom a replica follows, and under what promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Leader {
+    store: NodeId,
+    /// Epoch in which this store supports that one.
+    epoch: u64,
 }
 
 /// A replica.
@@ -41,23 +69,51 @@ pub(crate) struct Replica {
     /// Applied state, as in the engine.
     state: RangeState,
     state_key: bytes::Bytes,
+    /// The other replicas' stores.
+    peers: BTreeMap<u64, NodeId>,
+    /// The stores of each quorum's voters.
+    voters: Vec<Vec<NodeId>>,
+    store: NodeId,
+    faults: Faults,
     /// Proposals in Raft's log that are not applied, by index.
     pending: VecDeque<Pending>,
     /// Gathered for the next step.
-    gathered: Vec<Entry>,
+    gathered: Vec<Gathered>,
     /// Lease index of the last proposal.
     last_lease_index: u64,
+    /// Leading: who follows. Made anew in each term.
+    pub(crate) leadership: Option<(u64, Arc<Fortification>)>,
+    /// The term in which this replica last proposed a lease for itself.
+    lease_proposed_in: u64,
+    /// The term of the entry that granted the lease in force.
+    lease_granted_in: u64,
+    /// The last leader that was followed while its store was supported. While it still is, in that
+    /// epoch, this replica neither campaigns nor votes for another store.
+    following: Option<Leader>,
+    /// Monotonic time at which a leader was last heard.
+    heard_nanos: u64,
+    /// When to campaign, if nothing happens until then.
+    campaign_at: Option<u64>,
 }
 
 impl Replica {
     /// A replica over what recovery found in log and engine.
     pub(crate) fn new(
         descriptor: &RangeDescriptor,
+        store: NodeId,
         id: u64,
         state: RangeState,
         mut log: RangeLog,
+        faults: Faults,
     ) -> Result<Replica> {
-        log.start(conf_state(descriptor), state.index);
+        let conf = conf_state(descriptor);
+        let stores: BTreeMap<u64, NodeId> =
+            descriptor.replicas.iter().map(|r| (r.replica, r.store)).collect();
+        let stores_of =
+            |replicas: &[u64]| replicas.iter().filter_map(|r| stores.get(r).copied()).collect::<Vec<_>>();
+        let voters = [&conf.voters, &conf.voters_outgoing].map(|replicas| stores_of(replicas));
+        let voters = voters.into_iter().filter(|voters| !voters.is_empty()).collect();
+        log.start(conf, state.index);
         // raft-rs draws the election timeout from the thread's entropy; with this there is
         // nothing to draw (R1).
         const ELECTION_TICKS: usize = 10;
@@ -74,9 +130,11 @@ impl Replica {
             pre_vote: true,
             ..raft::Config::default()
         };
-        let raw = RawNode::new(&config, log, &crate::logger::logger()).map_err(|e| {
+        let mut raw = RawNode::new(&config, log, &crate::logger::logger()).map_err(|e| {
             Error::Corruption(format!("range {}: raft does not start: {e}", descriptor.range))
         })?;
+        // Followers learn of a commit with the next entries, or a heartbeat when none follow soon.
+        raw.skip_bcast_commit(true);
         Ok(Replica {
             range: descriptor.range,
             raw,
@@ -84,9 +142,33 @@ impl Replica {
             last_lease_index: state.lease_index,
             state,
             state_key: local_keys::range_state(descriptor.range),
+            faults,
+            peers: stores.into_iter().filter(|(replica, _)| *replica != id).collect(),
+            voters,
+            store,
             pending: VecDeque::new(),
             gathered: Vec::new(),
+            leadership: None,
+            lease_proposed_in: 0,
+            lease_granted_in: 0,
+            following: None,
+            heard_nanos: 0,
+            campaign_at: None,
         })
+    }
+
+    /// The stores that have the other replicas.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.values().copied()
+    }
+
+    /// The store that has another replica.
+    pub(crate) fn store_of(&self, replica: u64) -> Option<NodeId> {
+        self.peers.get(&replica).copied()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
     }
 
     /// Whether it may elect itself without asking anyone.
@@ -94,11 +176,13 @@ impl Replica {
         self.raw.raft.prs().is_singleton() && self.raw.raft.promotable()
     }
 
-    /// The lease, if this replica has it and leads.
+    /// The lease, if this replica leads and has applied the one it was given in this term: with an
+    /// older one, another leader's may still stand in the log behind what is applied.
     pub(crate) fn lease(&self) -> Option<Lease> {
-        let serves = self.raw.raft.state == StateRole::Leader
-            && self.state.lease_holder == self.id
-            && self.state.lease_sequence > 0;
+        let serves = self.leads()
+            && self.state.lease_sequence > 0
+            && (self.lease_granted_in == self.raw.raft.term || self.faults.lease_of_older_term)
+            && self.state.lease_holder == self.id;
         serves.then_some(Lease {
             sequence: self.state.lease_sequence,
             start: cairn_kv::Timestamp(self.state.lease_start),
@@ -115,9 +199,7 @@ impl Replica {
         }
         self.last_lease_index += 1;
         set_lease_index(&mut payload, self.last_lease_index);
-        self.gathered.push(Entry { data: payload, ..Entry::default() });
-        let index = self.raw.raft.raft_log.last_index() + self.gathered.len() as u64;
-        self.pending.push_back(Pending { index, effects, reply });
+        self.gathered.push(Gathered { payload, effects, reply });
     }
 
     /// Steps what was gathered.
@@ -125,14 +207,198 @@ impl Replica {
         if self.gathered.is_empty() {
             return;
         }
-        let count = self.gathered.len();
-        let entries = std::mem::take(&mut self.gathered);
+        let gathered = std::mem::take(&mut self.gathered);
+        // A message of the same batch may have ended its leadership.
+        if !self.leads() {
+            for Gathered { reply, .. } in gathered {
+                let reason = format!("this replica of range {} leads no longer", self.range);
+                reply.send(Err(ProposeError::Unavailable(reason)));
+            }
+            return;
+        }
+        let (mut index, term, count) =
+            (self.raw.raft.raft_log.last_index(), self.raw.raft.term, gathered.len());
+        let mut entries = Vec::with_capacity(count);
+        for Gathered { payload, effects, reply } in gathered {
+            index += 1;
+            entries.push(Entry { data: payload, ..Entry::default() });
+            self.pending.push_back(Pending { index, term, effects, reply });
+        }
         if let Err(error) = self.step_proposal(entries) {
             for pending in self.pending.drain(self.pending.len() - count..) {
                 let reason = format!("range {} refuses proposals: {error}", self.range);
                 pending.reply.send(Err(ProposeError::Unavailable(reason)));
             }
         }
+    }
+
+    /// Steps a message of another replica, whose store is `from` in its life `incarnation`. What does not
+    /// belong here is dropped: messages may be late, repeated, or for a replica that was here before.
+    pub(crate) fn receive(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        message: &RangeMessage,
+        terms: &Terms,
+        now: Now,
+    ) -> Result<()> {
+        let follows_in = message.follows_in;
+        let message = message.message()?;
+        if message.to != self.id || self.peers.get(&message.from) != Some(&from) {
+            return Ok(());
+        }
+        let (term, kind, sender) = (message.term, message.msg_type(), message.from);
+        match kind {
+            MessageType::MsgAppend
+            | MessageType::MsgHeartbeat
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse => {}
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
+                if let Some((of_term, fortification)) = &self.leadership
+                    && *of_term == term
+                {
+                    fortification.follows(from, Following { incarnation, epoch: follows_in }, terms);
+                }
+            }
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                if !self.may_vote_for(from, &message.context, terms, now) {
+                    return Ok(());
+                }
+            }
+            // Forwarded proposals (R7), and what is not sent yet: snapshots, transfers.
+            _ => return Ok(()),
+        }
+        match self.raw.step(message) {
+            Ok(()) => {}
+            Err(raft::Error::Store(error)) => {
+                return Err(Error::Io(format!("range {}: {error}", self.range)));
+            }
+            Err(error) => {
+                tracing::debug!(range = self.range, from, ?kind, %error, "a Raft message is not taken");
+            }
+        }
+        let of_leader = matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat);
+        if of_leader && self.raw.raft.leader_id == sender {
+            self.heard_nanos = now.nanos;
+            self.campaign_at = None;
+            if let Some(epoch) = terms.supports(from) {
+                self.following = Some(Leader { store: from, epoch });
+            }
+        }
+        Ok(())
+    }
+
+    /// The epoch in which this replica follows one on `store`, for the messages that go there.
+    pub(crate) fn follows_in(&self, store: NodeId) -> u64 {
+        self.following.filter(|leader| leader.store == store).map_or(0, |leader| leader.epoch)
+    }
+
+    /// R10: whether no promise forbids to vote for a replica on `store`.
+    fn may_vote_for(&self, store: NodeId, context: &[u8], terms: &Terms, now: Now) -> bool {
+        if self.faults.ignore_promises {
+            return true;
+        }
+        if !self.is_free(terms, now) {
+            return false;
+        }
+        if context == TRANSFER {
+            return true;
+        }
+        if let Some((_, fortification)) = &self.leadership
+            && fortification.until() > now.hlc
+        {
+            return false;
+        }
+        !self.is_bound(terms) || self.following.is_some_and(|leader| leader.store == store)
+    }
+
+    /// Whether nothing that its store's earlier lives have promised binds it.
+    fn is_free(&self, terms: &Terms, now: Now) -> bool {
+        self.faults.free_after_restart || terms.is_free(now)
+    }
+
+    /// Whether it follows a leader whose store is still supported in that epoch.
+    fn is_bound(&self, terms: &Terms) -> bool {
+        !self.faults.ignore_promises
+            && self.following.is_some_and(|leader| terms.supports(leader.store) == Some(leader.epoch))
+    }
+
+    /// Time passes: campaigns where there is no leader, and keeps followers in touch that lack something.
+    /// `draw` gives 64 random bits.
+    pub(crate) fn tick(
+        &mut self,
+        terms: &Terms,
+        now: Now,
+        silence: Duration,
+        draw: impl FnOnce() -> u64,
+    ) -> Result<()> {
+        if self.peers.is_empty() {
+            return Ok(());
+        }
+        if self.leads() {
+            if self.has_to_speak(terms) {
+                self.raw.ping();
+            }
+            return Ok(());
+        }
+        // A leader whose store is not supported, yet or any more, is believed for as long as its support
+        // would last.
+        let silent = now.nanos >= self.heard_nanos + silence.as_nanos() as u64;
+        let was_supported =
+            self.following.is_some_and(|l| self.peers.get(&self.raw.raft.leader_id) == Some(&l.store));
+        let bound = self.is_bound(terms);
+        if bound || !self.is_free(terms, now) || !self.raw.raft.promotable() || !(silent || was_supported) {
+            self.campaign_at = None;
+            return Ok(());
+        }
+        let stagger = STAGGER.as_nanos() as u64;
+        match self.campaign_at {
+            Some(at) if now.nanos >= at => {
+                self.campaign_at = Some(now.nanos + stagger / 2 + draw() % stagger);
+                self.campaign()
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.campaign_at = Some(now.nanos + draw() % stagger);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a follower lacks entries, or does not know what is committed, or has to say that it follows.
+    fn has_to_speak(&self, terms: &Terms) -> bool {
+        let raft = &self.raw.raft;
+        let (last, committed) = (raft.raft_log.last_index(), raft.raft_log.committed);
+        let lacks = raft.prs().iter().any(|(id, progress)| {
+            *id != self.id && (progress.matched < last || progress.committed_index < committed)
+        });
+        lacks || self.leadership.as_ref().is_some_and(|(_, fortification)| fortification.is_incomplete(terms))
+    }
+
+    /// What raft-rs has become: a leader keeps count of its followers, another one does not.
+    pub(crate) fn settle_leadership(&mut self, terms: &Terms) {
+        let term = self.raw.raft.term;
+        if self.leads() {
+            if self.leadership.as_ref().is_none_or(|(of_term, _)| *of_term != term) {
+                let fortification = Fortification::new(self.store, self.voters.clone(), terms);
+                self.leadership = Some((term, Arc::new(fortification)));
+                self.campaign_at = None;
+            }
+        } else if let Some((_, fortification)) = self.leadership.take() {
+            fortification.end();
+        }
+    }
+
+    /// The present lease and how long it lasts, if this replica has it and leads.
+    pub(crate) fn leadership(&self) -> Option<(Lease, Arc<Fortification>)> {
+        Some((self.lease()?, Arc::clone(&self.leadership.as_ref()?.1)))
+    }
+
+    /// Whether it leads a term for which it has not proposed a lease. It has applied an entry of that term
+    /// first: before, another leader's lease may stand in the log, and this one would not follow on it.
+    pub(crate) fn wants_lease(&self) -> bool {
+        let term = self.raw.raft.term;
+        self.leads() && self.state.term == term && self.lease_proposed_in < term
     }
 
     /// Stands for election.
@@ -142,6 +408,7 @@ impl Replica {
 
     /// Proposes a lease for this replica, which leads.
     pub(crate) fn propose_lease(&mut self, start: cairn_kv::Timestamp) -> Result<()> {
+        self.lease_proposed_in = self.raw.raft.term;
         let grant = LeaseGrant { sequence: self.state.lease_sequence + 1, holder: self.id, start: start.0 };
         let data = encode_lease(self.state.lease_sequence, &grant);
         self.step_proposal(vec![Entry { data, ..Entry::default() }])
@@ -171,7 +438,7 @@ impl Replica {
         let (mut bytes, mut answers) = (0, Vec::new());
         for (i, entry) in committed.iter().enumerate() {
             assert_eq!(entry.index, self.state.index + 1, "committed entries come in order");
-            let pending = self.take_pending(entry.index);
+            let pending = self.take_pending(entry.index, entry.term);
             bytes += self.raw.store().payload(entry.index).map_or(0, |(payload, _)| payload.len());
             let outcome = self.apply_entry(entry, pending.as_ref(), thresholds, &mut applier)?;
             self.state.format = LOCAL_FORMAT;
@@ -234,7 +501,9 @@ impl Replica {
             None => {
                 let payload = Payload::decode(payload)?;
                 match payload.body {
-                    Body::Lease(grant) => return Ok(self.apply_lease(payload.lease_sequence, grant)),
+                    Body::Lease(grant) => {
+                        return Ok(self.apply_lease(payload.lease_sequence, grant, entry.term));
+                    }
                     Body::Command(effects) if self.admits(payload.lease_sequence, payload.lease_index) => {
                         self.state.lease_index = payload.lease_index;
                         decoded = effects;
@@ -257,7 +526,7 @@ impl Replica {
         lease_sequence == self.state.lease_sequence && lease_index > self.state.lease_index
     }
 
-    fn apply_lease(&mut self, previous: u64, grant: LeaseGrant) -> Outcome {
+    fn apply_lease(&mut self, previous: u64, grant: LeaseGrant, term: u64) -> Outcome {
         if previous != self.state.lease_sequence || grant.sequence <= previous {
             return Outcome::Rejected;
         }
@@ -266,14 +535,43 @@ impl Replica {
         self.state.lease_holder = grant.holder;
         self.state.lease_start = grant.start;
         self.last_lease_index = 0;
+        self.lease_granted_in = term;
         Outcome::Lease
     }
 
-    /// The proposal at `index`, if it was made here.
-    fn take_pending(&mut self, index: u64) -> Option<Pending> {
-        let front = self.pending.front()?;
-        assert!(front.index >= index, "a sole voter's proposals keep their place in the log");
-        (front.index == index).then(|| self.pending.pop_front()).flatten()
+    /// The proposal that was made here and stands at `index`.
+    fn take_pending(&mut self, index: u64, term: u64) -> Option<Pending> {
+        while let Some(front) = self.pending.front() {
+            if front.index > index {
+                return None;
+            }
+            let pending = self.pending.pop_front()?;
+            assert!(pending.index == index, "every index is applied in turn");
+            if pending.term == term {
+                return Some(pending);
+            }
+            pending.reply.send(Err(superseded(self.range)));
+        }
+        None
+    }
+
+    /// Entries that are about to be appended replace what stood there and behind. A proposal so replaced
+    /// was never committed and never will be: whoever leads a later term has all that was.
+    pub(crate) fn replaced_by(&mut self, entries: &[Entry]) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let kept = self.pending.partition_point(|pending| pending.index < first.index);
+        let is_replaced = |pending: &Pending| {
+            pending.index > last.index || entries[(pending.index - first.index) as usize].term != pending.term
+        };
+        if self.pending.range(kept..).any(is_replaced) {
+            for pending in self.pending.split_off(kept) {
+                if is_replaced(&pending) {
+                    pending.reply.send(Err(superseded(self.range)));
+                } else {
+                    self.pending.push_back(pending);
+                }
+            }
+        }
     }
 
     /// The store has failed: nothing more is applied here.
@@ -282,6 +580,12 @@ impl Replica {
             pending.reply.send(Err(ProposeError::Ambiguous(reason.into())));
         }
     }
+}
+
+fn superseded(range: RangeId) -> ProposeError {
+    ProposeError::Unavailable(format!(
+        "another leader of range {range} put other commands in this one's place"
+    ))
 }
 
 enum Outcome {
@@ -343,7 +647,8 @@ mod tests {
         let replicas = vec![ReplicaDescriptor { replica: 1, store: 1, role: ReplicaRole::Voter as i32 }];
         let descriptor = RangeDescriptor { format: 1, range: 1, replicas, ..RangeDescriptor::default() };
         let log = RangeLog::new(1, Default::default());
-        let mut replica = Replica::new(&descriptor, 1, RangeState::default(), log).expect("starts");
+        let mut replica =
+            Replica::new(&descriptor, 1, 1, RangeState::default(), log, Faults::default()).expect("starts");
         assert!(replica.is_only_voter());
         replica.campaign().expect("elected");
         commit(&mut replica, engine);
@@ -427,7 +732,7 @@ mod tests {
         let descriptor = RangeDescriptor { format: 1, range: 1, replicas, ..RangeDescriptor::default() };
         let state = RangeState { lease_sequence: 1, lease_holder: 1, ..RangeState::default() };
         let log = RangeLog::new(1, Default::default());
-        let mut replica = Replica::new(&descriptor, 1, state, log).expect("starts");
+        let mut replica = Replica::new(&descriptor, 1, 1, state, log, Faults::default()).expect("starts");
         assert!(!replica.is_only_voter());
         let waiter = std::sync::Arc::new(crate::waiter::Waiter::default());
         let lease = Lease { sequence: 1, start: Timestamp::ZERO };

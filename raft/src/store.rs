@@ -8,18 +8,24 @@ use cairn_kv::Timestamp;
 use cairn_kv::effects::{Effects, ThresholdUpdate, Thresholds};
 use cairn_kv::engine::SharedEngine;
 use cairn_kv::hlc::Hlc;
-use cairn_kv::seam::Env;
+use cairn_kv::seam::{Env, NodeId};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 
+use crate::cluster::Cluster;
 use crate::command::encode_command;
 use crate::driver::{Core, Queue, Work};
 use crate::flush::FlushState;
+use crate::fortify::Fortification;
+use crate::liveness::{LivenessConfig, Now, Terms};
 use crate::open;
 use crate::segment::Identity;
 
 /// Identity of a range; never reused.
 pub type RangeId = u64;
+
+/// Number of a cluster's first store.
+pub const FIRST_STORE: NodeId = 1;
 
 /// The one range that exists until ranges split: it spans all keys.
 pub const FIRST_RANGE: RangeId = 1;
@@ -37,6 +43,8 @@ pub struct StoreConfig {
     pub flush_memtable_bytes: u64,
     /// How far ahead of use the HLC bound is made durable, microseconds (R11).
     pub hlc_lead_micros: u64,
+    /// Store liveness, where there are other stores.
+    pub liveness: LivenessConfig,
     /// Planted bugs; none in production.
     pub faults: Faults,
 }
@@ -49,8 +57,27 @@ impl Default for StoreConfig {
             flush_keys: 100_000,
             flush_memtable_bytes: 64 << 20,
             hlc_lead_micros: 1_000_000,
+            liveness: LivenessConfig::default(),
             faults: Faults::default(),
         }
+    }
+}
+
+/// Whose store a new one is.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    /// The cluster; none: a new one.
+    pub cluster: Option<[u8; 16]>,
+    /// The store's number in it.
+    pub store: NodeId,
+    /// The stores whose replicas are the first range's first voters.
+    pub voters: Vec<NodeId>,
+}
+
+impl Default for Founding {
+    /// The only store of a new cluster.
+    fn default() -> Founding {
+        Founding { cluster: None, store: FIRST_STORE, voters: vec![FIRST_STORE] }
     }
 }
 
@@ -63,6 +90,16 @@ pub struct Faults {
     pub hlc_back_after_restart: bool,
     /// The log is truncated behind what is applied, flushed or not.
     pub truncate_before_flush: bool,
+    /// Promises of store liveness are made without being synced.
+    pub skip_support_sync: bool,
+    /// A leader serves reads for as long as it believes to lead.
+    pub serve_beyond_support: bool,
+    /// Replicas campaign and vote whatever their stores have promised.
+    pub ignore_promises: bool,
+    /// A restarted store votes at once, as if its earlier life had promised nothing.
+    pub free_after_restart: bool,
+    /// A new leader serves under the lease of an earlier term.
+    pub lease_of_older_term: bool,
     /// Recovery takes a torn last record for a whole one.
     pub accept_torn_tail: bool,
     /// Compaction filters run on a threshold that is not replicated, let alone flushed.
@@ -139,9 +176,19 @@ pub struct Store {
 impl Store {
     /// Opens or creates the store on `env.disk` and `engine`: reads the log, refuses corruption,
     /// cuts a torn tail, replays what the engine has not flushed, elects itself and takes the
-    /// lease of its ranges.
+    /// lease of its ranges where nobody else votes.
     pub async fn open(env: Env, engine: SharedEngine, config: StoreConfig) -> Result<Arc<Store>, StoreError> {
-        let inner = open::open(env, engine, config).await?;
+        Store::open_or_found(env, engine, config, Founding::default()).await
+    }
+
+    /// As [`Store::open`]; a new store is founded as `founding` says.
+    pub async fn open_or_found(
+        env: Env,
+        engine: SharedEngine,
+        config: StoreConfig,
+        founding: Founding,
+    ) -> Result<Arc<Store>, StoreError> {
+        let inner = open::open(env, engine, config, founding).await?;
         Ok(Arc::new(Store { inner }))
     }
 
@@ -178,9 +225,26 @@ impl Store {
         self.inner.identity
     }
 
-    /// The lease under which this store serves the range, if it does.
+    /// The lease under which this store evaluates the range's commands, if it does: it leads, as far as it
+    /// knows. Reads need more: [`Store::serves_until`].
     pub fn lease(&self, range: RangeId) -> Option<Lease> {
-        self.inner.leases.read().get(&range).copied()
+        self.inner.leases.read().get(&range).map(|(lease, _)| *lease)
+    }
+
+    /// Below which timestamps this store may serve reads of the range under `lease` (R10): the end of
+    /// the time for which there is certainly no other leader, less the greatest offset of clocks.
+    /// Zero if it does not hold that lease (any more).
+    pub fn serves_until(&self, range: RangeId, lease: Lease) -> Timestamp {
+        match self.inner.leases.read().get(&range) {
+            Some((held, _)) if *held == lease && self.inner.config.faults.serve_beyond_support => {
+                Timestamp::MAX
+            }
+            Some((held, fortification)) if *held == lease => match fortification.until() {
+                Timestamp::MAX => Timestamp::MAX,
+                until => until.sub_micros(self.inner.config.liveness.max_offset_micros),
+            },
+            _ => Timestamp::ZERO,
+        }
     }
 
     /// The replicated thresholds as applied here.
@@ -213,7 +277,7 @@ impl Store {
     /// Refuses further proposals, then flushes. For a clean shutdown: the next open replays nothing.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.inner.queue.lock().refusal.get_or_insert_with(|| "the store is closed".into());
-        self.inner.leases.write().clear();
+        self.inner.withdraw_leases();
         self.inner.flush_and_truncate().await
     }
 
@@ -240,6 +304,12 @@ impl Store {
     }
 }
 
+/// What a store found on opening, and goes on from.
+pub(crate) struct Found {
+    pub(crate) thresholds: Thresholds,
+    pub(crate) terms: Terms,
+}
+
 /// What a store's tasks share.
 pub(crate) struct Inner {
     /// For tasks that outlive the call that starts them.
@@ -250,7 +320,8 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) hlc: Hlc,
     pub(crate) queue: Mutex<Queue>,
-    pub(crate) leases: RwLock<BTreeMap<RangeId, Lease>>,
+    pub(crate) leases: RwLock<BTreeMap<RangeId, (Lease, Arc<Fortification>)>>,
+    pub(crate) cluster: Cluster,
     pub(crate) thresholds: ThresholdCell,
     pub(crate) flush: FlushState,
     pub(crate) stats: StatCounters,
@@ -266,7 +337,7 @@ impl Inner {
         config: StoreConfig,
         identity: Identity,
         hlc: Hlc,
-        thresholds: Thresholds,
+        found: Found,
     ) -> Inner {
         // Half of the lead must be worth something, or the bound would never get ahead of use.
         let hlc_lead_micros = config.hlc_lead_micros.max(1_000);
@@ -280,7 +351,8 @@ impl Inner {
             hlc,
             queue: Mutex::default(),
             leases: RwLock::default(),
-            thresholds: ThresholdCell::new(thresholds),
+            cluster: Cluster::new(found.terms),
+            thresholds: ThresholdCell::new(found.thresholds),
             flush: FlushState::default(),
             stats: StatCounters::default(),
             failure: tokio::sync::Notify::new(),
@@ -298,12 +370,21 @@ impl Inner {
         self.queue.lock().idle = Some(Box::new(core));
     }
 
-    pub(crate) fn publish_lease(&self, range: RangeId, lease: Option<Lease>) {
+    pub(crate) fn publish_lease(&self, range: RangeId, lease: Option<(Lease, Arc<Fortification>)>) {
         let mut leases = self.leases.write();
         match lease {
             Some(lease) => leases.insert(range, lease),
             None => leases.remove(&range),
         };
+    }
+
+    /// Nothing is served any more.
+    pub(crate) fn withdraw_leases(&self) {
+        self.leases.write().clear();
+    }
+
+    pub(crate) fn now_for_liveness(&self) -> Now {
+        Now { hlc: self.hlc.reading(), nanos: self.env.clock.monotonic_nanos() }
     }
 
     /// Whether less than half of the HLC's lead is left, counted from the wall clock.

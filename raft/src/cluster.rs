@@ -1,0 +1,197 @@
+//! A store's dealings with the other stores: the tasks that keep its liveness, take in what Raft groups
+//! send, and let their time pass.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_kv::seam::{Channel, NodeId};
+use cairn_kv::{Result, Timestamp};
+use parking_lot::RwLock;
+use prost::Message as _;
+
+use crate::driver::Work;
+use crate::liveness::{LivenessMessage, Terms};
+use crate::message::RaftFrame;
+use crate::store::Inner;
+use crate::support_file::SupportFile;
+
+/// How often Raft groups look whether they have a leader.
+const TICK: Duration = Duration::from_millis(25);
+
+/// A log sync that takes longer lets the store ask for support no more: who cannot write cannot lead.
+const HUNG_NANOS: u64 = 500_000_000;
+
+/// What a store knows of the others.
+pub(crate) struct Cluster {
+    pub(crate) terms: RwLock<Terms>,
+    /// Monotonic time at which the log sync under way began, plus one; zero: none is.
+    sync_began: AtomicU64,
+    tick_waits: AtomicBool,
+}
+
+impl Cluster {
+    pub(crate) fn new(terms: Terms) -> Cluster {
+        Cluster {
+            terms: RwLock::new(terms),
+            sync_began: AtomicU64::new(0),
+            tick_waits: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn sync_begins(&self, nanos: u64) {
+        self.sync_began.store(nanos + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sync_ended(&self) {
+        self.sync_began.store(0, Ordering::Relaxed);
+    }
+
+    /// The tick that was handed in is taken up.
+    pub(crate) fn ticked(&self) {
+        self.tick_waits.store(false, Ordering::Relaxed);
+    }
+
+    fn is_hung(&self, nanos: u64) -> bool {
+        let began = self.sync_began.load(Ordering::Relaxed);
+        began != 0 && nanos + 1 >= began + HUNG_NANOS
+    }
+}
+
+/// Starts the tasks.
+pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile, peers: BTreeSet<NodeId>) {
+    let runtime = &inner.env.runtime;
+    runtime.spawn("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file, peers)));
+    runtime.spawn("raft messages", Box::pin(receive(Arc::downgrade(inner))));
+    runtime.spawn("raft time", Box::pin(tick(Arc::downgrade(inner))));
+}
+
+/// Asks for support, gives it and withdraws it, until the store has gone or failed.
+async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<NodeId>) {
+    let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
+    let mut next_ask = 0;
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.queue.lock().failed {
+            return;
+        }
+        let heartbeat = inner.config.liveness.heartbeat;
+        let now = env.clock.monotonic_nanos();
+        if now >= next_ask {
+            next_ask = now + heartbeat.as_nanos() as u64;
+            if !inner.cluster.is_hung(now) {
+                let ask = inner.cluster.terms.read().ask(inner.now_for_liveness());
+                for peer in &peers {
+                    send(&inner, *peer, &ask);
+                }
+            }
+        }
+        drop(inner);
+        // Support is withdrawn soon after it has ended.
+        let pause = env.runtime.sleep(Duration::from_nanos(next_ask.saturating_sub(now)).min(TICK));
+        let frame = tokio::select! {
+            biased;
+            frame = env.transport.receive(Channel::Liveness) => Some(frame),
+            () = pause => None,
+        };
+        let Some(inner) = weak.upgrade() else { return };
+        let changed = change_terms(&inner, &mut file, frame, &peers).await;
+        if let Err(error) = changed {
+            // A promise that cannot be kept must not be made.
+            inner.fail(&format!("the support file: {error}"));
+        }
+    }
+}
+
+/// Takes in a message, withdraws what has ended; makes durable what has changed, then says so.
+async fn change_terms(
+    inner: &Arc<Inner>,
+    file: &mut SupportFile,
+    frame: Option<(NodeId, Bytes)>,
+    peers: &BTreeSet<NodeId>,
+) -> Result<()> {
+    let now = inner.now_for_liveness();
+    let mut terms = inner.cluster.terms.read().clone();
+    let before = terms.encode();
+    if terms.withdraw(now) {
+        // Whom this store may vote for now must serve above what it had promised (R10).
+        inner.hlc.observe(now.hlc);
+    }
+    let mut answer = None;
+    if let Some((from, frame)) = frame
+        && peers.contains(&from)
+    {
+        match LivenessMessage::decode(frame) {
+            Ok(message) => {
+                answer = terms.receive(from, &message, now).map(|answer| (from, answer));
+            }
+            Err(error) => tracing::warn!(from, %error, "undecodable liveness message"),
+        }
+    }
+    let after = terms.encode();
+    if after != before {
+        let faults = inner.config.faults;
+        file.write(&after, faults.skip_sync || faults.skip_support_sync).await?;
+    }
+    *inner.cluster.terms.write() = terms;
+    let terms = inner.cluster.terms.read();
+    for (_, fortification) in inner.leases.read().values() {
+        fortification.update(&terms);
+    }
+    drop(terms);
+    if let Some((to, answer)) = answer {
+        send(inner, to, &answer);
+    }
+    Ok(())
+}
+
+fn send(inner: &Inner, to: NodeId, message: &LivenessMessage) {
+    inner.env.transport.send(to, Channel::Liveness, message.encode_to_vec().into());
+}
+
+/// Hands what arrives to the log's driver, and drives where the log is idle.
+async fn receive(weak: Weak<Inner>) {
+    let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
+    loop {
+        let (from, bytes) = env.transport.receive(Channel::Raft).await;
+        let Some(inner) = weak.upgrade() else { return };
+        let frame = match RaftFrame::decode_frame(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::warn!(from, %error, "a frame is not taken");
+                continue;
+            }
+        };
+        if inner.observe(Timestamp(frame.hlc)) {
+            inner.hand_in(Work::Receive { from, frame }).await;
+        }
+    }
+}
+
+async fn tick(weak: Weak<Inner>) {
+    let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
+    loop {
+        env.runtime.sleep(TICK).await;
+        let Some(inner) = weak.upgrade() else { return };
+        if !inner.cluster.tick_waits.swap(true, Ordering::Relaxed) {
+            inner.hand_in(Work::Tick).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Takes over another node's reading of its clock; false for one that no clock within its limits
+    /// can show. No bound needs to be raised for it: what this node then hands out is below one, and after
+    /// a restart it is like any node that has not heard of the reading yet.
+    fn observe(&self, seen: Timestamp) -> bool {
+        let limit = self.hlc.reading().add_micros(self.config.liveness.max_offset_micros);
+        if seen > limit {
+            tracing::warn!(%seen, %limit, "a node's clock is further ahead than clocks may be");
+            return false;
+        }
+        self.hlc.observe(seen);
+        true
+    }
+}

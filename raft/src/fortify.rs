@@ -1,0 +1,173 @@
+//! How long a leader knows that there is no other: until a quorum of its voters' stores no longer
+//! supports its own (R10).
+//!
+//! A voter counts when its store supports the leader's (what [`crate::liveness`] got from it) *and* it has
+//! said, in this term, in the same life of its store and the same epoch of support, that it follows this
+//! leader. From when it said so until that support is withdrawn, which is not before its hybrid clock has
+//! passed the end that it promised, it neither campaigns nor votes for another store
+//! ([`crate::replica`]). Another leader needs a vote of each quorum, thus of one of these; its vote carries
+//! its clock's reading, so the other leader's lease starts above the time up to which this one served.
+//!
+//! Life and epoch make stale words harmless: a voter that forgot whom it follows is of another life; one
+//! that voted for another after it withdrew its support supports in a later epoch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cairn_kv::Timestamp;
+use cairn_kv::seam::NodeId;
+use parking_lot::Mutex;
+
+use crate::liveness::Terms;
+
+/// A leader's knowledge, of one term.
+pub struct Fortification {
+    me: NodeId,
+    /// The stores of each quorum's voters: one set, or two in a joint configuration.
+    voters: Vec<Vec<NodeId>>,
+    followers: Mutex<BTreeMap<NodeId, Following>>,
+    until: AtomicU64,
+}
+
+/// That a voter follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    /// Life of its store.
+    pub incarnation: u64,
+    /// Epoch in which its store supports the leader's.
+    pub epoch: u64,
+}
+
+impl Fortification {
+    /// Of a leader on the store `me`, of which nobody has said yet that they follow.
+    pub fn new(me: NodeId, voters: Vec<Vec<NodeId>>, terms: &Terms) -> Fortification {
+        let fortification =
+            Fortification { me, voters, followers: Mutex::default(), until: AtomicU64::new(0) };
+        fortification.update(terms);
+        fortification
+    }
+
+    /// The voter on `store` says that it follows.
+    pub fn follows(&self, store: NodeId, following: Following, terms: &Terms) {
+        if following.epoch != 0 && self.followers.lock().insert(store, following) != Some(following) {
+            self.update(terms);
+        }
+    }
+
+    /// The support that stores give has changed.
+    pub fn update(&self, terms: &Terms) {
+        let followers = self.followers.lock();
+        let until = |store: &NodeId| {
+            if *store == self.me {
+                return Timestamp::MAX;
+            }
+            match (followers.get(store), terms.got(*store)) {
+                (Some(f), Some(got)) if (f.incarnation, f.epoch) == (got.incarnation, got.epoch) => got.until,
+                _ => Timestamp::ZERO,
+            }
+        };
+        let of_quorum = |voters: &Vec<NodeId>| {
+            let mut ends: Vec<Timestamp> = voters.iter().map(until).collect();
+            ends.sort_unstable_by(|a, b| b.cmp(a));
+            ends.get(voters.len() / 2).copied().unwrap_or(Timestamp::ZERO)
+        };
+        let until = self.voters.iter().map(of_quorum).min().unwrap_or(Timestamp::ZERO);
+        self.until.store(until.0, Ordering::SeqCst);
+    }
+
+    /// Whether a voter's store supports this one without that the voter has said, in that life and epoch,
+    /// that it follows: it should be asked.
+    pub fn is_incomplete(&self, terms: &Terms) -> bool {
+        let followers = self.followers.lock();
+        self.voters.iter().flatten().filter(|store| **store != self.me).any(|store| {
+            terms.got(*store).is_some_and(|got| {
+                followers.get(store).is_none_or(|f| (f.incarnation, f.epoch) != (got.incarnation, got.epoch))
+            })
+        })
+    }
+
+    /// Until when there is certainly no other leader.
+    #[inline]
+    pub fn until(&self) -> Timestamp {
+        Timestamp(self.until.load(Ordering::SeqCst))
+    }
+
+    /// It leads no longer.
+    pub fn end(&self) {
+        self.until.store(0, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::liveness::{LivenessConfig, LivenessMessage, Now, Support};
+
+    fn terms() -> Terms {
+        let now = Now { hlc: Timestamp::ZERO, nanos: 0 };
+        Terms::begin(None, LivenessConfig::default(), now).expect("new")
+    }
+
+    fn supported(terms: &mut Terms, by: NodeId, incarnation: u64, epoch: u64, until: u64) {
+        let give = Some(Support { epoch, until });
+        let message = LivenessMessage { format: 1, incarnation, ask: None, give };
+        terms.receive(by, &message, Now { hlc: Timestamp::ZERO, nanos: 0 });
+    }
+
+    #[test]
+    fn a_sole_voter_needs_nobody() {
+        let fortification = Fortification::new(1, vec![vec![1]], &terms());
+        assert_eq!(fortification.until(), Timestamp::MAX);
+        fortification.end();
+        assert_eq!(fortification.until(), Timestamp::ZERO);
+    }
+
+    #[test]
+    fn the_quorum_that_lasts_longest_counts_and_only_who_follows() {
+        let mut terms = terms();
+        let fortification = Fortification::new(1, vec![vec![1, 2, 3, 4, 5]], &terms);
+        for (store, until) in [(2, 20), (3, 30), (4, 40), (5, 50)] {
+            supported(&mut terms, store, 1, 1, until);
+        }
+        fortification.update(&terms);
+        assert_eq!(fortification.until(), Timestamp::ZERO, "supported, but followed by nobody");
+        let follows = |store| fortification.follows(store, Following { incarnation: 1, epoch: 1 }, &terms);
+        follows(2);
+        assert_eq!(fortification.until(), Timestamp::ZERO);
+        follows(5);
+        assert_eq!(fortification.until(), Timestamp(20));
+        follows(4);
+        assert_eq!(fortification.until(), Timestamp(40));
+        assert!(fortification.is_incomplete(&terms));
+        follows(3);
+        assert!(!fortification.is_incomplete(&terms));
+        assert_eq!(fortification.until(), Timestamp(40));
+    }
+
+    #[test]
+    fn another_life_or_epoch_does_not_count() {
+        let mut terms = terms();
+        let fortification = Fortification::new(1, vec![vec![1, 2, 3]], &terms);
+        supported(&mut terms, 2, 1, 1, 20);
+        fortification.follows(2, Following { incarnation: 1, epoch: 1 }, &terms);
+        assert_eq!(fortification.until(), Timestamp(20));
+        supported(&mut terms, 2, 2, 1, 40);
+        fortification.update(&terms);
+        assert_eq!(fortification.until(), Timestamp::ZERO, "it has restarted");
+        fortification.follows(2, Following { incarnation: 2, epoch: 0 }, &terms);
+        assert_eq!(fortification.until(), Timestamp::ZERO, "it follows without support");
+        fortification.follows(2, Following { incarnation: 2, epoch: 1 }, &terms);
+        assert_eq!(fortification.until(), Timestamp(40));
+    }
+
+    #[test]
+    fn a_joint_configuration_needs_both_quorums() {
+        let mut terms = terms();
+        let fortification = Fortification::new(1, vec![vec![1, 2, 3], vec![1, 4, 5]], &terms);
+        for (store, until) in [(2, 20), (4, 40)] {
+            supported(&mut terms, store, 1, 1, until);
+            fortification.follows(store, Following { incarnation: 1, epoch: 1 }, &terms);
+        }
+        assert_eq!(fortification.until(), Timestamp(20));
+    }
+}

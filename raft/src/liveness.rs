@@ -1,0 +1,340 @@
+//! Store liveness: which store supports which, until when (R10).
+//!
+//! A store asks every other one, ten times a second, to support it for an epoch until a time of the hybrid
+//! clock. Whoever supports it promises that no replica of its store campaigns, or votes for another store,
+//! against a leader on the supported one that it has followed in that epoch; so a leader that is followed
+//! and supported by a quorum knows that there is no other until the earliest of those times
+//! ([`crate::fortify`]). A promise is durable before it is made ([`crate::support_file`]), and withdrawn only
+//! when the supporter's hybrid clock is past its end and, by the monotonic clock, its whole duration has gone
+//! since it was made or since the supporter's restart. A withdrawn epoch is never supported again: the store
+//! has to begin the next one.
+//!
+//! After "Leader leases" of CockroachDB (SIGMOD 2026). [`Terms`] is a step function; its task is in
+//! [`crate::cluster`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cairn_kv::seam::NodeId;
+use cairn_kv::{Error, Result, Timestamp};
+use prost::Message as _;
+
+/// Newest format of liveness messages and of the support file's content.
+const FORMAT: u32 = 1;
+
+/// What stores say to one another about liveness: a request, an answer, or both.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LivenessMessage {
+    /// [`FORMAT`] of the sender.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The life of the sender's store.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Support me.
+    #[prost(message, optional, tag = "3")]
+    pub ask: Option<Support>,
+    /// I support you.
+    #[prost(message, optional, tag = "4")]
+    pub give: Option<Support>,
+}
+
+/// Support of a store for an epoch.
+#[derive(Clone, Copy, PartialEq, Eq, ::prost::Message)]
+pub struct Support {
+    /// The supported store's epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Until when; zero: not, and not for any lower epoch.
+    #[prost(uint64, tag = "2")]
+    pub until: u64,
+}
+
+/// Durations of store liveness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LivenessConfig {
+    /// Between two requests.
+    pub heartbeat: Duration,
+    /// How long support lasts.
+    pub support: Duration,
+    /// How far clocks may be off from each other, microseconds.
+    pub max_offset_micros: u64,
+}
+
+impl Default for LivenessConfig {
+    fn default() -> LivenessConfig {
+        LivenessConfig {
+            heartbeat: Duration::from_millis(100),
+            support: Duration::from_millis(500),
+            max_offset_micros: 100_000,
+        }
+    }
+}
+
+/// Support that this store gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    epoch: u64,
+    /// Zero: withdrawn.
+    until: Timestamp,
+    /// Monotonic time of the last promise, or of this store's start.
+    promised_nanos: u64,
+}
+
+/// Support that another store gives this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// The giver's life.
+    pub incarnation: u64,
+    /// This store's epoch that is supported.
+    pub epoch: u64,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// The time as a step function is told it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Reading of the hybrid clock.
+    pub hlc: Timestamp,
+    /// Monotonic nanoseconds.
+    pub nanos: u64,
+}
+
+/// On what terms a store stands with the others.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    config: LivenessConfig,
+    incarnation: u64,
+    epoch: u64,
+    given: BTreeMap<NodeId, Given>,
+    got: BTreeMap<NodeId, Got>,
+    started_nanos: u64,
+    /// The latest end of what earlier lives have promised.
+    promised_before: Timestamp,
+}
+
+/// What is kept of [`Terms`].
+#[derive(Clone, PartialEq, ::prost::Message)]
+struct Kept {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(uint64, tag = "2")]
+    incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    epoch: u64,
+    #[prost(message, repeated, tag = "4")]
+    given: Vec<KeptSupport>,
+}
+
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+struct KeptSupport {
+    #[prost(uint64, tag = "1")]
+    store: NodeId,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(uint64, tag = "3")]
+    until: u64,
+}
+
+impl Terms {
+    /// The terms of a life that begins now, after those in `kept`, if there were any. They must be kept
+    /// before they are used: the incarnation and the epoch are new.
+    pub fn begin(kept: Option<&[u8]>, config: LivenessConfig, now: Now) -> Result<Terms> {
+        let kept = match kept {
+            None => Kept::default(),
+            Some(bytes) => Kept::decode(bytes)
+                .map_err(|e| Error::Corruption(format!("support file: undecodable content: {e}")))?,
+        };
+        if kept.format > FORMAT {
+            return Err(Error::NewerFormat { found: kept.format, supported: FORMAT });
+        }
+        let given: BTreeMap<NodeId, Given> = (kept.given.iter())
+            .map(|g| {
+                let until = Timestamp(g.until);
+                (g.store, Given { epoch: g.epoch, until, promised_nanos: now.nanos })
+            })
+            .collect();
+        Ok(Terms {
+            config,
+            incarnation: kept.incarnation + 1,
+            epoch: kept.epoch + 1,
+            promised_before: given.values().map(|g| g.until).max().unwrap_or_default(),
+            given,
+            got: BTreeMap::new(),
+            started_nanos: now.nanos,
+        })
+    }
+
+    /// What a restart needs.
+    pub fn encode(&self) -> Vec<u8> {
+        let given = self.given.iter().map(|(store, g)| KeptSupport {
+            store: *store,
+            epoch: g.epoch,
+            until: g.until.0,
+        });
+        let kept =
+            Kept { format: FORMAT, incarnation: self.incarnation, epoch: self.epoch, given: given.collect() };
+        kept.encode_to_vec()
+    }
+
+    /// The number of this life of the store.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// A request for support.
+    pub fn ask(&self, now: Now) -> LivenessMessage {
+        let until = now.hlc.add_micros(self.config.support.as_micros() as u64).0;
+        let ask = Some(Support { epoch: self.epoch, until });
+        LivenessMessage { format: FORMAT, incarnation: self.incarnation, ask, give: None }
+    }
+
+    /// Takes in what `from` says. The answer may be sent only once [`Terms::encode`] is durable.
+    pub fn receive(&mut self, from: NodeId, message: &LivenessMessage, now: Now) -> Option<LivenessMessage> {
+        if message.format > FORMAT {
+            return None;
+        }
+        if let Some(give) = message.give {
+            self.take(from, message.incarnation, give);
+        }
+        let give = self.promise(from, message.ask?, now)?;
+        Some(LivenessMessage { format: FORMAT, incarnation: self.incarnation, ask: None, give: Some(give) })
+    }
+
+    fn promise(&mut self, to: NodeId, ask: Support, now: Now) -> Option<Support> {
+        // A clock that is further ahead than clocks may be would hold this store's votes for too long.
+        let (duration, offset) = (self.config.support.as_micros() as u64, self.config.max_offset_micros);
+        if ask.until > now.hlc.add_micros(duration + offset).0 {
+            return None;
+        }
+        let known = self.given.get(&to).copied();
+        if let Some(known) = known
+            && (ask.epoch < known.epoch || ask.epoch == known.epoch && known.until.is_zero())
+        {
+            return Some(Support { epoch: known.epoch, until: 0 });
+        }
+        // A promise already made for this epoch does not get shorter.
+        let promised = known.filter(|known| known.epoch == ask.epoch).map_or(Timestamp::ZERO, |k| k.until);
+        let until = Timestamp(ask.until).max(promised);
+        self.given.insert(to, Given { epoch: ask.epoch, until, promised_nanos: now.nanos });
+        Some(Support { epoch: ask.epoch, until: until.0 })
+    }
+
+    fn take(&mut self, from: NodeId, incarnation: u64, give: Support) {
+        if give.until == 0 {
+            // It has given up on an epoch: the next one is needed.
+            self.epoch = self.epoch.max(give.epoch + 1);
+            return;
+        }
+        if give.epoch != self.epoch {
+            return;
+        }
+        let got = Got { incarnation, epoch: give.epoch, until: Timestamp(give.until) };
+        match self.got.get_mut(&from) {
+            // Answers may overtake one another.
+            Some(known) if (known.incarnation, known.epoch) == (got.incarnation, got.epoch) => {
+                known.until = known.until.max(got.until);
+            }
+            Some(known) if (known.incarnation, known.epoch) > (got.incarnation, got.epoch) => {}
+            _ => {
+                self.got.insert(from, got);
+            }
+        }
+    }
+
+    /// Withdraws what has ended; whether anything has.
+    pub fn withdraw(&mut self, now: Now) -> bool {
+        let duration = self.config.support.as_nanos() as u64;
+        let mut withdrawn = false;
+        for given in self.given.values_mut().filter(|g| !g.until.is_zero()) {
+            if now.hlc > given.until && now.nanos >= given.promised_nanos + duration {
+                given.until = Timestamp::ZERO;
+                withdrawn = true;
+            }
+        }
+        withdrawn
+    }
+
+    /// The epoch in which this store supports `store`, if it does.
+    pub fn supports(&self, store: NodeId) -> Option<u64> {
+        self.given.get(&store).filter(|given| !given.until.is_zero()).map(|given| given.epoch)
+    }
+
+    /// What support `store` gives this one.
+    pub fn got(&self, store: NodeId) -> Option<Got> {
+        self.got.get(&store).copied()
+    }
+
+    /// Whether nothing that earlier lives have promised, to leaders that this one does not remember,
+    /// forbids to campaign and vote.
+    pub fn is_free(&self, now: Now) -> bool {
+        let duration = self.config.support.as_nanos() as u64;
+        now.hlc > self.promised_before && now.nanos >= self.started_nanos + duration
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { hlc: Timestamp::from_micros(ms * 1000), nanos: ms * 1_000_000 }
+    }
+
+    fn begin(kept: Option<&[u8]>, ms: u64) -> Terms {
+        Terms::begin(kept, LivenessConfig::default(), at(ms)).expect("decodes")
+    }
+
+    #[test]
+    fn support_is_asked_for_given_extended_and_withdrawn_for_good() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let answer = b.receive(1, &a.ask(at(0)), at(1)).expect("an answer");
+        assert_eq!(b.supports(1), Some(1));
+        a.receive(2, &answer, at(2));
+        assert_eq!(a.got(2), Some(Got { incarnation: 1, epoch: 1, until: Timestamp::from_micros(500_000) }));
+        // Extended, then an old request arrives: the promise does not get shorter.
+        let late = a.ask(at(50));
+        b.receive(1, &a.ask(at(100)), at(101));
+        let answer = b.receive(1, &late, at(102)).expect("an answer");
+        assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(600_000).0));
+        // The hybrid clock alone ends nothing, nor does the monotonic one.
+        b.withdraw(Now { hlc: at(10_000).hlc, nanos: 601_000_000 });
+        assert_eq!(b.supports(1), Some(1));
+        b.withdraw(Now { hlc: at(599).hlc, nanos: 10_000_000_000 });
+        assert_eq!(b.supports(1), Some(1));
+        b.withdraw(at(603));
+        assert_eq!(b.supports(1), None);
+        // The epoch is over: the next one is supported.
+        let answer = b.receive(1, &a.ask(at(700)), at(701)).expect("an answer");
+        assert_eq!(answer.give, Some(Support { epoch: 1, until: 0 }));
+        a.receive(2, &answer, at(702));
+        let answer = b.receive(1, &a.ask(at(703)), at(704)).expect("an answer");
+        a.receive(2, &answer, at(705));
+        assert_eq!((b.supports(1), a.got(2).map(|g| g.epoch)), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn a_restart_honours_what_was_promised_and_begins_an_epoch() {
+        let mut b = begin(None, 0);
+        let a = begin(None, 0);
+        b.receive(1, &a.ask(at(900)), at(901));
+        let mut b = begin(Some(&b.encode()), 1000);
+        assert_eq!((b.incarnation(), b.epoch, b.supports(1)), (2, 2, Some(1)));
+        // Past its end, but not a whole duration after the restart; then also that.
+        b.withdraw(at(1450));
+        assert!(b.supports(1).is_some() && !b.is_free(at(1450)));
+        b.withdraw(at(1500));
+        assert!(b.supports(1).is_none() && b.is_free(at(1500)));
+        // A wall clock that stepped back lets it wait.
+        assert!(!b.is_free(Now { hlc: at(1300).hlc, nanos: at(1900).nanos }));
+    }
+
+    #[test]
+    fn a_clock_too_far_ahead_gets_no_support() {
+        let mut b = begin(None, 0);
+        let a = begin(None, 0);
+        assert_eq!(b.receive(1, &a.ask(at(1101)), at(1000)), None);
+        assert!(b.receive(1, &a.ask(at(1099)), at(1000)).is_some());
+    }
+}
