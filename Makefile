@@ -2,16 +2,6 @@
 # so that CI's fresh clone and a developer's tree share the compiled dependencies.
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/cairn/target
-# RocksDB's C++ objects are the same in both profiles: ccache compiles them once.
-ifneq ($(shell command -v ccache),)
-export CC ?= ccache cc
-ifeq ($(origin CC),default)
-export CC := ccache cc
-endif
-ifeq ($(origin CXX),default)
-export CXX := ccache c++
-endif
-endif
 STORE ?= cairn-data
 
 # What `make jepsen` simulates.
@@ -24,28 +14,28 @@ setup: ## installs what is missing
 	@.ci/setup
 
 build: setup
-	cargo build --release -p cairn-server
+	.ci/cargo build --release -p cairn-server
 
 run: build ## a durable single node on 127.0.0.1:26432
 	$(CARGO_TARGET_DIR)/release/cairn start --store $(STORE)
 
 fmt:
-	cargo fmt --all -- --check
+	.ci/cargo fmt --all -- --check
 
 clippy: setup
-	cargo clippy --workspace --all-targets -- -D warnings
+	.ci/cargo clippy --workspace --all-targets -- -D warnings
 
 test: setup simulation bench-smoke ## the whole suite
-	cargo test --doc --workspace
-	cargo nextest run --workspace
+	.ci/cargo test --doc --workspace
+	.ci/cargo nextest run --workspace
 
 # Optimized: the same seeds would take four times as long as a test of the other profile.
 simulation: setup ## 500 seeds, each with at least 1,000 commits and 3 crashes; 50 of them twice
-	cargo build --release -p cairn-server -p cairn-jepsen
+	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed 1 --seeds 500 --twice 50 --quiet
 
 jepsen: setup ## a long simulation: SEED=first SEEDS=number
-	cargo build --release -p cairn-server -p cairn-jepsen
+	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed $(SEED) --seeds $(SEEDS) --twice $(SEEDS) --quiet
 
 bench: build ## Cairn beside PostgreSQL 15: docs/bench; options in BENCH, see server/bench/bench.py --help
@@ -58,4 +48,4 @@ bench-smoke: simulation
 check: fmt clippy test
 
 crash: setup ## real crashes, for longer than the suite has time
-	CAIRN_CRASH_ROUNDS=1000 cargo nextest run --workspace -E 'binary(crash)'
+	CAIRN_CRASH_ROUNDS=1000 .ci/cargo nextest run --workspace -E 'binary(crash)'
