@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::seam::{Channel, NodeId};
-use cairn_kv::{Result, Timestamp};
+use cairn_kv::{Error, Result, Timestamp};
 use parking_lot::RwLock;
 use prost::Message as _;
 
@@ -99,8 +99,8 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
         let Some(inner) = weak.upgrade() else { return };
         let changed = change_terms(&inner, &mut file, frame, &peers).await;
         if let Err(error) = changed {
-            // A promise that cannot be kept must not be made.
-            inner.fail(&format!("the support file: {error}"));
+            // A promise that cannot be kept must not be made, nor a read served by a clock that is wrong.
+            inner.fail(&error.to_string());
         }
     }
 }
@@ -119,6 +119,15 @@ async fn change_terms(
         // Whom this store may vote for now must serve above what it had promised (R10).
         inner.hlc.observe(now.hlc);
     }
+    let off = terms.is_off_by(peers.len() + 1, now);
+    let tolerated = inner.config.liveness.tolerated_offset_micros();
+    if off > tolerated {
+        return Err(Error::Io(format!(
+            "this node's clock is off by at least {} ms from those of most nodes; {} ms are tolerated",
+            off / 1000,
+            tolerated / 1000
+        )));
+    }
     let mut answer = None;
     if let Some((from, frame)) = frame
         && peers.contains(&from)
@@ -133,7 +142,8 @@ async fn change_terms(
     let after = terms.encode();
     if after != before {
         let faults = inner.config.faults;
-        file.write(&after, faults.skip_sync || faults.skip_support_sync).await?;
+        let written = file.write(&after, faults.skip_sync || faults.skip_support_sync).await;
+        written.map_err(|error| Error::Io(format!("the support file: {error}")))?;
     }
     *inner.cluster.terms.write() = terms;
     let terms = inner.cluster.terms.read();

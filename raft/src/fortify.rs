@@ -104,14 +104,14 @@ mod tests {
     use crate::liveness::{LivenessConfig, LivenessMessage, Now, Support};
 
     fn terms() -> Terms {
-        let now = Now { hlc: Timestamp::ZERO, nanos: 0 };
+        let now = Now { hlc: Timestamp::ZERO, wall_micros: 0, nanos: 0 };
         Terms::begin(None, LivenessConfig::default(), now).expect("new")
     }
 
     fn supported(terms: &mut Terms, by: NodeId, incarnation: u64, epoch: u64, until: u64) {
         let give = Some(Support { epoch, until });
-        let message = LivenessMessage { format: 1, incarnation, ask: None, give };
-        terms.receive(by, &message, Now { hlc: Timestamp::ZERO, nanos: 0 });
+        let message = LivenessMessage { format: 1, incarnation, give, ..LivenessMessage::default() };
+        terms.receive(by, &message, Now { hlc: Timestamp::ZERO, wall_micros: 0, nanos: 0 });
     }
 
     #[test]

@@ -15,12 +15,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cairn_kv::seam::NodeId;
+use cairn_kv::hlc::Hlc;
+use cairn_kv::seam::{Clock, NodeId};
 use cairn_kv::{Error, Result, Timestamp};
 use prost::Message as _;
 
 /// Newest format of liveness messages and of the support file's content.
 const FORMAT: u32 = 1;
+
+/// How long a measurement of an offset counts.
+const OFFSET_COUNTS: Duration = Duration::from_secs(5);
 
 /// What stores say to one another about liveness: a request, an answer, or both.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -37,6 +41,12 @@ pub struct LivenessMessage {
     /// I support you.
     #[prost(message, optional, tag = "4")]
     pub give: Option<Support>,
+    /// The sender's wall clock, microseconds.
+    #[prost(uint64, tag = "5")]
+    pub wall_micros: u64,
+    /// Monotonic nanoseconds of the sender of the request; its answer repeats them.
+    #[prost(uint64, tag = "6")]
+    pub asked_nanos: u64,
 }
 
 /// Support of a store for an epoch.
@@ -59,6 +69,13 @@ pub struct LivenessConfig {
     pub support: Duration,
     /// How far clocks may be off from each other, microseconds.
     pub max_offset_micros: u64,
+}
+
+impl LivenessConfig {
+    /// By how much a clock may be off before its node stops itself, microseconds (R11).
+    pub fn tolerated_offset_micros(&self) -> u64 {
+        self.max_offset_micros * 4 / 5
+    }
 }
 
 impl Default for LivenessConfig {
@@ -92,13 +109,29 @@ pub struct Got {
     pub until: Timestamp,
 }
 
+/// How far another store's wall clock is certainly off from this one's.
+#[derive(Clone, Copy, Debug)]
+struct Offset {
+    micros: u64,
+    measured_nanos: u64,
+}
+
 /// The time as a step function is told it.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// Reading of the hybrid clock.
     pub hlc: Timestamp,
+    /// The wall clock, microseconds.
+    pub wall_micros: u64,
     /// Monotonic nanoseconds.
     pub nanos: u64,
+}
+
+impl Now {
+    /// The present.
+    pub fn read(hlc: &Hlc, clock: &dyn Clock) -> Now {
+        Now { hlc: hlc.reading(), wall_micros: clock.wall_micros(), nanos: clock.monotonic_nanos() }
+    }
 }
 
 /// On what terms a store stands with the others.
@@ -109,6 +142,7 @@ pub struct Terms {
     epoch: u64,
     given: BTreeMap<NodeId, Given>,
     got: BTreeMap<NodeId, Got>,
+    offsets: BTreeMap<NodeId, Offset>,
     started_nanos: u64,
     /// The latest end of what earlier lives have promised.
     promised_before: Timestamp,
@@ -162,6 +196,7 @@ impl Terms {
             promised_before: given.values().map(|g| g.until).max().unwrap_or_default(),
             given,
             got: BTreeMap::new(),
+            offsets: BTreeMap::new(),
             started_nanos: now.nanos,
         })
     }
@@ -186,8 +221,20 @@ impl Terms {
     /// A request for support.
     pub fn ask(&self, now: Now) -> LivenessMessage {
         let until = now.hlc.add_micros(self.config.support.as_micros() as u64).0;
-        let ask = Some(Support { epoch: self.epoch, until });
-        LivenessMessage { format: FORMAT, incarnation: self.incarnation, ask, give: None }
+        LivenessMessage {
+            ask: Some(Support { epoch: self.epoch, until }),
+            asked_nanos: now.nanos,
+            ..self.message(now)
+        }
+    }
+
+    fn message(&self, now: Now) -> LivenessMessage {
+        LivenessMessage {
+            format: FORMAT,
+            incarnation: self.incarnation,
+            wall_micros: now.wall_micros,
+            ..LivenessMessage::default()
+        }
     }
 
     /// Takes in what `from` says. The answer may be sent only once [`Terms::encode`] is durable.
@@ -197,9 +244,29 @@ impl Terms {
         }
         if let Some(give) = message.give {
             self.take(from, message.incarnation, give);
+            self.measure(from, message, now);
         }
         let give = self.promise(from, message.ask?, now)?;
-        Some(LivenessMessage { format: FORMAT, incarnation: self.incarnation, ask: None, give: Some(give) })
+        Some(LivenessMessage { give: Some(give), asked_nanos: message.asked_nanos, ..self.message(now) })
+    }
+
+    /// The answer's sender looked at its wall clock at some time since the request: by what its clock is off
+    /// whenever that was, it certainly is.
+    fn measure(&mut self, from: NodeId, answer: &LivenessMessage, now: Now) {
+        let Some(trip) = now.nanos.checked_sub(answer.asked_nanos) else { return };
+        let (theirs, latest) = (answer.wall_micros, now.wall_micros);
+        let earliest = latest.saturating_sub(trip / 1000);
+        let micros = if theirs > latest { theirs - latest } else { earliest.saturating_sub(theirs) };
+        self.offsets.insert(from, Offset { micros, measured_nanos: now.nanos });
+    }
+
+    /// By how much at least this store's wall clock is off from those of a majority of the `stores` that there
+    /// are with it, as far as was measured lately, microseconds (R11).
+    pub fn is_off_by(&self, stores: usize, now: Now) -> u64 {
+        let lately = |offset: &&Offset| now.nanos < offset.measured_nanos + OFFSET_COUNTS.as_nanos() as u64;
+        let mut off: Vec<u64> = self.offsets.values().filter(lately).map(|offset| offset.micros).collect();
+        off.sort_unstable_by(|a, b| b.cmp(a));
+        off.get(stores / 2).copied().unwrap_or(0)
     }
 
     fn promise(&mut self, to: NodeId, ask: Support, now: Now) -> Option<Support> {
@@ -279,7 +346,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Now {
-        Now { hlc: Timestamp::from_micros(ms * 1000), nanos: ms * 1_000_000 }
+        Now { hlc: Timestamp::from_micros(ms * 1000), wall_micros: ms * 1000, nanos: ms * 1_000_000 }
     }
 
     fn begin(kept: Option<&[u8]>, ms: u64) -> Terms {
@@ -299,9 +366,9 @@ mod tests {
         let answer = b.receive(1, &late, at(102)).expect("an answer");
         assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(600_000).0));
         // The hybrid clock alone ends nothing, nor does the monotonic one.
-        b.withdraw(Now { hlc: at(10_000).hlc, nanos: 601_000_000 });
+        b.withdraw(Now { nanos: 601_000_000, ..at(10_000) });
         assert_eq!(b.supports(1), Some(1));
-        b.withdraw(Now { hlc: at(599).hlc, nanos: 10_000_000_000 });
+        b.withdraw(Now { nanos: 10_000_000_000, ..at(599) });
         assert_eq!(b.supports(1), Some(1));
         b.withdraw(at(603));
         assert_eq!(b.supports(1), None);
@@ -327,7 +394,33 @@ mod tests {
         b.withdraw(at(1500));
         assert!(b.supports(1).is_none() && b.is_free(at(1500)));
         // A wall clock that stepped back lets it wait.
-        assert!(!b.is_free(Now { hlc: at(1300).hlc, nanos: at(1900).nanos }));
+        assert!(!b.is_free(Now { nanos: at(1900).nanos, ..at(1300) }));
+    }
+
+    #[test]
+    fn a_clock_is_off_by_what_no_delay_explains() {
+        let mut a = begin(None, 0);
+        let off = |ms: u64, by: i64| {
+            let now = at(ms);
+            Now {
+                wall_micros: now.wall_micros.checked_add_signed(by * 1000).expect("after the epoch"),
+                ..now
+            }
+        };
+        let mut answer = |from: NodeId, by: i64, delays: (u64, u64)| {
+            let mut other = begin(None, 0);
+            let answer = other.receive(1, &a.ask(at(1000)), off(1000 + delays.0, by)).expect("an answer");
+            a.receive(from, &answer, at(1000 + delays.0 + delays.1));
+            a.is_off_by(3, at(1100))
+        };
+        // One store alone proves nothing.
+        assert_eq!(answer(2, 90, (0, 0)), 0);
+        // A slow answer may hide an offset, never make one up.
+        assert_eq!(answer(3, 90, (10, 50)), 40_000);
+        assert_eq!(answer(3, -90, (10, 50)), 80_000);
+        assert_eq!(answer(3, 0, (50, 50)), 0);
+        assert_eq!(answer(3, -70, (0, 0)), 70_000);
+        assert_eq!(a.is_off_by(3, at(6_500)), 0, "what was measured long ago does not count");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_kv::engine::{Cf, Engine, SharedEngine, WriteBatch};
 use cairn_kv::hlc::Hlc;
@@ -82,8 +83,11 @@ pub(crate) async fn open(
     let floor = if faults.hlc_back_after_restart { Timestamp::ZERO } else { recovered.hlc_bound };
     let replicas = bring_together(&log, recovered, &local, faults)?;
     let hlc = Hlc::new(Arc::clone(&env.clock), floor);
-    let now = Now { hlc: hlc.reading(), nanos: env.clock.monotonic_nanos() };
     let peers: BTreeSet<NodeId> = replicas.values().flat_map(Replica::peers).collect();
+    if !peers.is_empty() {
+        wait_for_clock(&env, floor).await;
+    }
+    let now = Now::read(&hlc, &*env.clock);
     let (support_file, terms) = if peers.is_empty() {
         (None, Terms::begin(None, config.liveness, now)?)
     } else {
@@ -107,6 +111,22 @@ pub(crate) async fn open(
         cluster::start(&inner, file, peers);
     }
     Ok(inner)
+}
+
+/// R11: an earlier life may have handed out anything below `bound`. Going on from there, this one would be
+/// ahead of the other nodes by more than clocks may be, until the wall clock has caught up.
+async fn wait_for_clock(env: &Env, bound: Timestamp) {
+    let behind = bound.micros().saturating_sub(env.clock.wall_micros());
+    if behind > 1_000_000 {
+        let seconds = behind / 1_000_000;
+        tracing::warn!(
+            seconds,
+            "the clock is behind what this store has used: waiting until it has caught up"
+        );
+    }
+    if behind > 0 {
+        env.runtime.sleep(Duration::from_micros(behind)).await;
+    }
 }
 
 /// The first record raises the clock's durable bound; where it took longer to sync than the bound

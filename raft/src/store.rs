@@ -384,7 +384,7 @@ impl Inner {
     }
 
     pub(crate) fn now_for_liveness(&self) -> Now {
-        Now { hlc: self.hlc.reading(), nanos: self.env.clock.monotonic_nanos() }
+        Now::read(&self.hlc, &*self.env.clock)
     }
 
     /// Whether less than half of the HLC's lead is left, counted from the wall clock.

@@ -459,6 +459,55 @@ fn a_restarted_store_keeps_what_it_promised() {
 }
 
 #[test]
+fn a_leader_whose_disk_hangs_is_replaced_within_two_seconds() {
+    for seed in 0..20 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (old, _) = world.leader(2_000).await;
+            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            world.machines[old].env.disk.set_sync_nanos(60_000_000_000, 60_000_000_000);
+            let begun = world.now_ms();
+            assert!(world.put(old, "k", "2", 100).await.is_none(), "seed {seed}: nothing is synced");
+            while world.serving().first().is_none_or(|node| *node == old) {
+                assert!(world.now_ms() - begun < 2_000, "seed {seed}: {:?} serve", world.serving());
+                world.sleep(1).await;
+            }
+            let next = world.serving()[0];
+            let done = world.put(next, "k", "3", 1_000).await;
+            assert!(matches!(done, Some(Ok(()))), "seed {seed}: {done:?}");
+            assert_eq!(world.serving(), [next], "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_node_whose_clock_is_off_stops_itself_and_the_others_go_on() {
+    for seed in 0..20 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (leader, _) = world.leader(2_000).await;
+            let off = if seed.is_multiple_of(2) { leader } else { (leader + 1) % 3 };
+            let by = if seed % 4 < 2 { 1 } else { -1 };
+            world.machines[off].env.clock.jump(by * 90_000);
+            world.sleep(1_500).await;
+            let failure = world.store(off).and_then(|store| store.failure()).unwrap_or_default();
+            assert!(failure.contains("clock is off by at least"), "seed {seed}: {failure:?}");
+            let (next, _) = world.leader(1_000).await;
+            assert_ne!(next, off);
+            for node in (0..3).filter(|node| *node != off) {
+                assert_eq!(world.store(node).and_then(|store| store.failure()), None, "seed {seed}");
+            }
+        });
+    }
+}
+
+#[test]
 fn planted_bugs_are_found() {
     let none = Faults::default();
     for faults in [
