@@ -50,6 +50,8 @@ pub(crate) enum Work {
     RaiseBound { reply: Reply },
     /// Drop what is flushed: range and index.
     Truncate { points: Vec<(RangeId, u64)>, reply: Reply },
+    /// Have another store's replica lead.
+    Cede { range: RangeId, to: NodeId, reply: Reply },
     /// Messages of another store's replicas. Nobody waits for it.
     Receive { from: NodeId, frame: RaftFrame },
     /// Time has passed. Nobody waits for it.
@@ -59,18 +61,20 @@ pub(crate) enum Work {
 impl Work {
     fn reply(&self) -> Option<&Reply> {
         match self {
-            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => {
-                Some(reply)
-            }
+            Work::Propose { reply, .. }
+            | Work::RaiseBound { reply }
+            | Work::Truncate { reply, .. }
+            | Work::Cede { reply, .. } => Some(reply),
             Work::Receive { .. } | Work::Tick => None,
         }
     }
 
     fn into_reply(self) -> Option<Reply> {
         match self {
-            Work::Propose { reply, .. } | Work::RaiseBound { reply } | Work::Truncate { reply, .. } => {
-                Some(reply)
-            }
+            Work::Propose { reply, .. }
+            | Work::RaiseBound { reply }
+            | Work::Truncate { reply, .. }
+            | Work::Cede { reply, .. } => Some(reply),
             Work::Receive { .. } | Work::Tick => None,
         }
     }
@@ -349,6 +353,20 @@ impl Core {
                 Work::Truncate { points: of_flush, reply } => {
                     points.extend(of_flush);
                     self.waiting.push(reply);
+                }
+                Work::Cede { range, to, reply } => {
+                    let now = inner.now_for_liveness();
+                    let ceded = match self.replicas.get_mut(&range) {
+                        Some(replica) => replica.cede(to, now),
+                        None => Err(format!("no range {range} in this store")),
+                    };
+                    if ceded.is_ok() {
+                        inner.publish_lease(range, self.replicas[&range].leadership());
+                    }
+                    reply.send(match ceded {
+                        Ok(()) => Ok(Applied { index: 0 }),
+                        Err(reason) => Err(ProposeError::Unavailable(reason)),
+                    });
                 }
                 Work::Receive { from, frame } => self.receive(inner, from, &frame)?,
                 Work::Tick => {

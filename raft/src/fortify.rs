@@ -25,9 +25,12 @@ pub struct Fortification {
     me: NodeId,
     /// The stores of each quorum's voters: one set, or two in a joint configuration.
     voters: Vec<Vec<NodeId>>,
-    followers: Mutex<BTreeMap<NodeId, Following>>,
+    followers: Mutex<Followers>,
     until: AtomicU64,
 }
+
+/// Who follows; none when the leadership has ended.
+type Followers = Option<BTreeMap<NodeId, Following>>;
 
 /// That a voter follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,22 +44,31 @@ pub struct Following {
 impl Fortification {
     /// Of a leader on the store `me`, of which nobody has said yet that they follow.
     pub fn new(me: NodeId, voters: Vec<Vec<NodeId>>, terms: &Terms) -> Fortification {
-        let fortification =
-            Fortification { me, voters, followers: Mutex::default(), until: AtomicU64::new(0) };
+        let fortification = Fortification {
+            me,
+            voters,
+            followers: Mutex::new(Some(BTreeMap::new())),
+            until: AtomicU64::new(0),
+        };
         fortification.update(terms);
         fortification
     }
 
     /// The voter on `store` says that it follows.
     pub fn follows(&self, store: NodeId, following: Following, terms: &Terms) {
-        if following.epoch != 0 && self.followers.lock().insert(store, following) != Some(following) {
+        let known = match &mut *self.followers.lock() {
+            Some(followers) if following.epoch != 0 => followers.insert(store, following),
+            _ => return,
+        };
+        if known != Some(following) {
             self.update(terms);
         }
     }
 
     /// The support that stores give has changed.
     pub fn update(&self, terms: &Terms) {
-        let followers = self.followers.lock();
+        let guard = self.followers.lock();
+        let Some(followers) = &*guard else { return };
         let until = |store: &NodeId| {
             if *store == self.me {
                 return Timestamp::MAX;
@@ -78,7 +90,8 @@ impl Fortification {
     /// Whether a voter's store supports this one without that the voter has said, in that life and epoch,
     /// that it follows: it should be asked.
     pub fn is_incomplete(&self, terms: &Terms) -> bool {
-        let followers = self.followers.lock();
+        let guard = self.followers.lock();
+        let Some(followers) = &*guard else { return false };
         self.voters.iter().flatten().filter(|store| **store != self.me).any(|store| {
             terms.got(*store).is_some_and(|got| {
                 followers.get(store).is_none_or(|f| (f.incarnation, f.epoch) != (got.incarnation, got.epoch))
@@ -92,8 +105,10 @@ impl Fortification {
         Timestamp(self.until.load(Ordering::SeqCst))
     }
 
-    /// It leads no longer.
+    /// It leads no longer, or is about to give way.
     pub fn end(&self) {
+        let mut followers = self.followers.lock();
+        *followers = None;
         self.until.store(0, Ordering::SeqCst);
     }
 }
@@ -119,7 +134,8 @@ mod tests {
         let fortification = Fortification::new(1, vec![vec![1]], &terms());
         assert_eq!(fortification.until(), Timestamp::MAX);
         fortification.end();
-        assert_eq!(fortification.until(), Timestamp::ZERO);
+        fortification.update(&terms());
+        assert_eq!(fortification.until(), Timestamp::ZERO, "what has ended stays so");
     }
 
     #[test]

@@ -34,6 +34,9 @@ const BATCH_BYTES: usize = 4 << 20;
 /// The longest wait of a replica that may campaign, so that they do not all do at once.
 const STAGGER: Duration = Duration::from_millis(150);
 
+/// How long a leader that gave way waits for the other one to lead.
+const TAKEOVER: Duration = Duration::from_millis(200);
+
 /// What makes raft-rs take a vote for one in a transfer that the leader has started.
 const TRANSFER: &[u8] = b"CampaignTransfer";
 
@@ -94,6 +97,14 @@ pub(crate) struct Replica {
     heard_nanos: u64,
     /// When to campaign, if nothing happens until then.
     campaign_at: Option<u64>,
+    /// The term in which this replica has told another one to take over, and until when it waits for that.
+    ceded: Option<Ceded>,
+}
+
+#[derive(Clone, Copy)]
+struct Ceded {
+    term: u64,
+    until_nanos: u64,
 }
 
 impl Replica {
@@ -154,6 +165,7 @@ impl Replica {
             following: None,
             heard_nanos: 0,
             campaign_at: None,
+            ceded: None,
         })
     }
 
@@ -181,6 +193,7 @@ impl Replica {
     pub(crate) fn lease(&self) -> Option<Lease> {
         let serves = self.leads()
             && self.state.lease_sequence > 0
+            && !self.has_ceded()
             && (self.lease_granted_in == self.raw.raft.term || self.faults.lease_of_older_term)
             && self.state.lease_holder == self.id;
         serves.then_some(Lease {
@@ -265,7 +278,12 @@ impl Replica {
                     return Ok(());
                 }
             }
-            // Forwarded proposals (R7), and what is not sent yet: snapshots, transfers.
+            MessageType::MsgTimeoutNow => {
+                if term != self.raw.raft.term || self.raw.raft.leader_id != sender {
+                    return Ok(());
+                }
+            }
+            // Forwarded proposals (R7), and what is not sent yet: snapshots.
             _ => return Ok(()),
         }
         match self.raw.step(message) {
@@ -285,6 +303,40 @@ impl Replica {
                 self.following = Some(Leader { store: from, epoch });
             }
         }
+        Ok(())
+    }
+
+    /// Whether it has told another replica, in this term, to take over. That word may arrive late and win the
+    /// votes that promises forbid to all others: nothing is served in this term any more, come what may.
+    fn has_ceded(&self) -> bool {
+        self.ceded.is_some_and(|ceded| ceded.term == self.raw.raft.term) && !self.faults.serve_after_ceding
+    }
+
+    /// Gives the leadership, and with it the lease, to the replica on `store`; it must have all that is
+    /// committed. What is under way is not lost: the other one has it, or this one goes on.
+    pub(crate) fn cede(&mut self, store: NodeId, now: Now) -> std::result::Result<(), String> {
+        let range = self.range;
+        if !self.leads() || self.has_ceded() {
+            return Err(format!("this replica of range {range} does not lead"));
+        }
+        let raft = &self.raw.raft;
+        let committed = raft.raft_log.committed;
+        let voters = raft.prs().conf().to_conf_state().voters;
+        let to = self.peers.iter().find(|(_, of)| **of == store).map(|(replica, _)| *replica);
+        let Some(to) = to.filter(|to| voters.contains(to)) else {
+            return Err(format!("range {range} has no voter on store {store}"));
+        };
+        if raft.prs().get(to).is_none_or(|progress| progress.matched < committed) {
+            return Err(format!("the replica of range {range} on store {store} is behind"));
+        }
+        let until_nanos = now.nanos + TAKEOVER.as_nanos() as u64;
+        self.ceded = Some(Ceded { term: raft.term, until_nanos });
+        if let Some((_, fortification)) = &self.leadership
+            && !self.faults.serve_after_ceding
+        {
+            fortification.end();
+        }
+        self.raw.transfer_leader(to);
         Ok(())
     }
 
@@ -336,7 +388,11 @@ impl Replica {
             return Ok(());
         }
         if self.leads() {
-            if self.has_to_speak(terms) {
+            let term = self.raw.raft.term;
+            if self.ceded.is_some_and(|ceded| ceded.term == term && now.nanos >= ceded.until_nanos) {
+                // Nobody has taken over. The next term is this one's again if nobody is faster.
+                self.raw.raft.become_follower(term, raft::INVALID_ID);
+            } else if self.has_to_speak(terms) {
                 self.raw.ping();
             }
             return Ok(());
@@ -398,7 +454,7 @@ impl Replica {
     /// first: before, another leader's lease may stand in the log, and this one would not follow on it.
     pub(crate) fn wants_lease(&self) -> bool {
         let term = self.raw.raft.term;
-        self.leads() && self.state.term == term && self.lease_proposed_in < term
+        self.leads() && self.state.term == term && self.lease_proposed_in < term && !self.has_ceded()
     }
 
     /// Stands for election.

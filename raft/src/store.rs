@@ -98,6 +98,8 @@ pub struct Faults {
     pub ignore_promises: bool,
     /// A restarted store votes at once, as if its earlier life had promised nothing.
     pub free_after_restart: bool,
+    /// A leader that has told another to take over serves on until it hears from it.
+    pub serve_after_ceding: bool,
     /// A new leader serves under the lease of an earlier term.
     pub lease_of_older_term: bool,
     /// Recovery takes a torn last record for a whole one.
@@ -267,6 +269,13 @@ impl Store {
         }
         let payload = encode_command(lease.sequence, &effects);
         self.inner.submit(|reply| Work::Propose { range, lease, payload, effects, reply }).await
+    }
+
+    /// Gives the range's leadership, and with it the lease, to the replica on `to` (on drain): serves the range
+    /// no more, and has that one campaign at once. Where that comes to nothing this store may lead again. What
+    /// is under way is not lost. Fails where this store does not lead or the other one is behind.
+    pub async fn cede(&self, range: RangeId, to: NodeId) -> Result<(), ProposeError> {
+        self.inner.submit(|reply| Work::Cede { range, to, reply }).await.map(|_| ())
     }
 
     /// Flushes the engine and truncates the log behind it.

@@ -335,7 +335,7 @@ fn misfortune(seed: u64, faults: Faults) -> Result<u32, String> {
             while world.now_ms() < end - 3_000 {
                 world.sleep(rng.between(5, 400)).await;
                 let node = rng.below(3) as usize;
-                match rng.below(10) {
+                match rng.below(12) {
                     0 => world.crash(node),
                     1 => world.machines[node].env.crash_after_polls(rng.below(60)),
                     2 => world.machines[node].env.crash_after_operations(rng.below(20) as u32),
@@ -360,6 +360,16 @@ fn misfortune(seed: u64, faults: Faults) -> Result<u32, String> {
                         // One sync in a hundred takes twenty times as long.
                         let (least, most) = *rng.choose(&[(20_000, 400_000), (1_000_000, 60_000_000)]);
                         world.machines[node].env.disk.set_sync_nanos(least, most);
+                    }
+                    9 | 10 => {
+                        if let Some(store) = world.store(node) {
+                            let to = *rng.choose(&NODES);
+                            let cede = async move {
+                                // It leads or not.
+                                let _ = store.cede(FIRST_RANGE, to).await;
+                            };
+                            world.machines[node].env.executor.runtime().spawn("cede", Box::pin(cede));
+                        }
                     }
                     _ => {
                         // Within what clocks may be off, so none is ever more than that behind another.
@@ -456,6 +466,99 @@ fn a_restarted_store_keeps_what_it_promised() {
     assert_eq!((0..20).find(|seed| two_serve_after_a_restart(*seed, Faults::default())), None);
     let forgetful = Faults { free_after_restart: true, ..Faults::default() };
     assert!((0..20).any(|seed| two_serve_after_a_restart(seed, forgetful)), "it can be told");
+}
+
+#[test]
+fn a_leader_gives_way_within_a_tenth_of_a_second() {
+    for seed in 0..30 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (old, _) = world.leader(2_000).await;
+            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let to = (old + 1 + seed as usize % 2) % 3;
+            let store = world.store(old).expect("it runs");
+            let refused = store.cede(FIRST_RANGE, 9).await;
+            assert!(matches!(refused, Err(ProposeError::Unavailable(_))), "{refused:?}");
+            assert_eq!(world.serving(), [old]);
+            let begun = world.now_ms();
+            let under_way = world.put(old, "k", "2", 1_000);
+            let (ceded, under_way) = futures_util::join!(store.cede(FIRST_RANGE, NODES[to]), under_way);
+            ceded.expect("it leads");
+            let (next, _) = world.leader(1_000).await;
+            let gap = world.now_ms() - begun;
+            assert!(next == to && gap <= 100, "seed {seed}: {next} serves after {gap} ms");
+            // What was under way is done or was refused, and it is known which.
+            let found = read(&**world.store(to).expect("it runs").engine(), "k");
+            let done = matches!(under_way, Some(Ok(())));
+            let refused = matches!(under_way, Some(Err(ProposeError::Unavailable(_))));
+            assert!(
+                done && found.as_deref() == Some("2") || refused && found.as_deref() == Some("1"),
+                "{under_way:?}"
+            );
+        });
+    }
+}
+
+/// A leader gives way and hears nothing any more; says whether two then serve at once.
+fn two_serve_after_ceding(seed: u64, faults: Faults) -> bool {
+    let world = World::new(seed, faults);
+    world.run(async {
+        for node in 0..3 {
+            world.start(node).await;
+        }
+        let (old, _) = world.leader(2_000).await;
+        world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+        world.sleep(200).await;
+        for other in (0..3).filter(|node| *node != old) {
+            world.network.set_link(NODES[other], NODES[old], Link { cut: true, ..Link::default() });
+        }
+        let to = (old + 1) % 3;
+        world.store(old).expect("it runs").cede(FIRST_RANGE, NODES[to]).await.expect("it leads");
+        let begun = world.now_ms();
+        while world.now_ms() - begun < 1_000 {
+            if world.serving().len() > 1 {
+                return true;
+            }
+            world.sleep(1).await;
+        }
+        assert_eq!(world.serving(), [to], "seed {seed}");
+        false
+    })
+}
+
+#[test]
+fn a_leader_that_gave_way_serves_no_more() {
+    assert_eq!((0..20).find(|seed| two_serve_after_ceding(*seed, Faults::default())), None);
+    let stubborn = Faults { serve_after_ceding: true, ..Faults::default() };
+    assert!((0..20).any(|seed| two_serve_after_ceding(seed, stubborn)), "it can be told");
+}
+
+#[test]
+fn a_leader_that_gave_way_in_vain_leads_again() {
+    for seed in 0..10 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (old, _) = world.leader(2_000).await;
+            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            world.sleep(200).await;
+            let to = (old + 1) % 3;
+            world.crash(to);
+            world
+                .store(old)
+                .expect("it runs")
+                .cede(FIRST_RANGE, NODES[to])
+                .await
+                .expect("it is not known yet");
+            let (next, gap) = world.leader(1_500).await;
+            assert!(next == old, "seed {seed}: {next} after {gap} ms");
+        });
+    }
 }
 
 #[test]
