@@ -1,7 +1,7 @@
 //! A store's dealings with the other stores: the tasks that keep its liveness, take in what Raft groups
 //! send, and let their time pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::seam::{Channel, NodeId};
 use cairn_kv::{Error, Result, Timestamp};
+use futures_util::FutureExt;
 use parking_lot::RwLock;
 use prost::Message as _;
 
@@ -82,22 +83,26 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
         if now >= next_ask {
             next_ask = now + heartbeat.as_nanos() as u64;
             if !inner.cluster.is_hung(now) {
-                let ask = inner.cluster.terms.read().ask(inner.now_for_liveness());
+                let terms = inner.cluster.terms.read().clone();
                 for peer in &peers {
-                    send(&inner, *peer, &ask);
+                    send(&inner, *peer, &terms.ask(*peer, inner.now_for_liveness()));
                 }
             }
         }
         drop(inner);
         // Support is withdrawn soon after it has ended.
         let pause = env.runtime.sleep(Duration::from_nanos(next_ask.saturating_sub(now)).min(TICK));
-        let frame = tokio::select! {
+        let mut frames = tokio::select! {
             biased;
-            frame = env.transport.receive(Channel::Liveness) => Some(frame),
-            () = pause => None,
+            frame = env.transport.receive(Channel::Liveness) => vec![frame],
+            () = pause => Vec::new(),
         };
+        // All that came meanwhile, for one write: on a slow disk they would else come faster than they go.
+        while let Some(frame) = env.transport.receive(Channel::Liveness).now_or_never() {
+            frames.push(frame);
+        }
         let Some(inner) = weak.upgrade() else { return };
-        let changed = change_terms(&inner, &mut file, frame, &peers).await;
+        let changed = change_terms(&inner, &mut file, frames, &peers).await;
         if let Err(error) = changed {
             // A promise that cannot be kept must not be made, nor a read served by a clock that is wrong.
             inner.fail(&error.to_string());
@@ -105,11 +110,11 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
     }
 }
 
-/// Takes in a message, withdraws what has ended; makes durable what has changed, then says so.
+/// Takes in messages, withdraws what has ended; makes durable what has changed, then says so.
 async fn change_terms(
     inner: &Arc<Inner>,
     file: &mut SupportFile,
-    frame: Option<(NodeId, Bytes)>,
+    frames: Vec<(NodeId, Bytes)>,
     peers: &BTreeSet<NodeId>,
 ) -> Result<()> {
     let now = inner.now_for_liveness();
@@ -128,21 +133,18 @@ async fn change_terms(
             tolerated / 1000
         )));
     }
-    let mut answer = None;
-    if let Some((from, frame)) = frame
-        && peers.contains(&from)
-    {
+    let mut answers = BTreeMap::new();
+    for (from, frame) in frames.into_iter().filter(|(from, _)| peers.contains(from)) {
         match LivenessMessage::decode(frame) {
-            Ok(message) => {
-                answer = terms.receive(from, &message, now).map(|answer| (from, answer));
-            }
+            // The last answer says all.
+            Ok(message) => answers.extend(terms.receive(from, &message, now).map(|answer| (from, answer))),
             Err(error) => tracing::warn!(from, %error, "undecodable liveness message"),
         }
     }
     let after = terms.encode();
     if after != before {
         let faults = inner.config.faults;
-        let written = file.write(&after, faults.skip_sync || faults.skip_support_sync).await;
+        let written = file.write(&after, faults.skip_sync).await;
         written.map_err(|error| Error::Io(format!("the support file: {error}")))?;
     }
     *inner.cluster.terms.write() = terms;
@@ -151,7 +153,7 @@ async fn change_terms(
         fortification.update(&terms);
     }
     drop(terms);
-    if let Some((to, answer)) = answer {
+    for (to, answer) in answers {
         send(inner, to, &answer);
     }
     Ok(())
@@ -196,7 +198,9 @@ impl Inner {
     /// can show. No bound needs to be raised for it: what this node then hands out is below one, and after
     /// a restart it is like any node that has not heard of the reading yet.
     fn observe(&self, seen: Timestamp) -> bool {
-        let limit = self.hlc.reading().add_micros(self.config.liveness.max_offset_micros);
+        // By the wall: the hybrid clock shows what it was told before, and would be led away step by step.
+        let wall = Timestamp::from_micros(self.env.clock.wall_micros());
+        let limit = wall.add_micros(self.config.liveness.max_offset_micros);
         if seen > limit {
             tracing::warn!(%seen, %limit, "a node's clock is further ahead than clocks may be");
             return false;

@@ -337,11 +337,12 @@ impl Core {
     pub(crate) async fn process(&mut self, inner: &Inner, work: &mut Vec<Work>) -> Result<()> {
         let mut raise_bound = false;
         let mut points = Vec::new();
+        let now = inner.hlc.reading();
         for work in work.drain(..) {
             match work {
                 Work::Propose { range, lease, payload, effects, reply } => {
                     match self.replicas.get_mut(&range) {
-                        Some(replica) => replica.gather(lease, payload, effects, reply),
+                        Some(replica) => replica.gather(lease, payload, effects, reply, now),
                         None => reply
                             .send(Err(ProposeError::Unavailable(format!("no range {range} in this store")))),
                     }
@@ -404,7 +405,7 @@ impl Core {
                 Leases::NeedBound | Leases::NoneWanted => break,
             }
         }
-        self.finish_truncation(&truncations).await?;
+        self.finish_truncation(inner, &truncations).await?;
         for reply in self.waiting.drain(..) {
             reply.send(Ok(Applied { index: 0 }));
         }
@@ -417,6 +418,8 @@ impl Core {
 
     fn receive(&mut self, inner: &Inner, from: NodeId, frame: &RaftFrame) -> Result<()> {
         let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
+        // By this reading votes may be granted: what is sent of them must not show less.
+        inner.hlc.observe(now.hlc);
         for message in &frame.messages {
             if let Some(replica) = self.replicas.get_mut(&message.range) {
                 replica.receive(from, frame.incarnation, message, &terms, now)?;
@@ -504,7 +507,6 @@ impl Core {
                 messages.push((*range, rd.take_messages()));
             }
             let entries = rd.take_entries();
-            replica.replaced_by(&entries);
             for entry in &entries {
                 self.record.entry(*range, entry);
             }
@@ -573,14 +575,14 @@ impl Core {
         let bound = inner.hlc.propose_bound(lead).max(inner.hlc.bound());
         self.record.hlc_bound(bound);
         let (bytes, padded) = (self.record.len(), self.record.padded_len());
+        let began = inner.env.clock.monotonic_nanos();
+        inner.cluster.sync_begins(began);
         if !self.log.fits(padded) {
             let mut checkpoint = self.checkpoint(inner);
             self.log.roll(&mut checkpoint, padded).await?;
             inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
         }
         let position = self.log.position();
-        let began = inner.env.clock.monotonic_nanos();
-        inner.cluster.sync_begins(began);
         self.log.append(&mut self.record).await?;
         inner.cluster.sync_ended();
         let took = inner.env.clock.monotonic_nanos() - began;
@@ -608,7 +610,7 @@ impl Core {
     }
 
     /// The truncation points are durable: forgets the entries and recycles the segments.
-    async fn finish_truncation(&mut self, truncations: &[(RangeId, u64, u64)]) -> Result<()> {
+    async fn finish_truncation(&mut self, inner: &Inner, truncations: &[(RangeId, u64, u64)]) -> Result<()> {
         if truncations.is_empty() {
             return Ok(());
         }
@@ -617,7 +619,10 @@ impl Core {
             replica.raw.mut_store().truncate(*index);
         }
         let oldest = self.replicas.values().filter_map(|r| r.raw.store().oldest_segment()).min();
-        self.log.release(oldest.unwrap_or(u64::MAX)).await
+        inner.cluster.sync_begins(inner.env.clock.monotonic_nanos());
+        self.log.release(oldest.unwrap_or(u64::MAX)).await?;
+        inner.cluster.sync_ended();
+        Ok(())
     }
 
     fn abandon(&mut self, reason: &str) {

@@ -7,7 +7,9 @@
 //! ([`crate::fortify`]). A promise is durable before it is made ([`crate::support_file`]), and withdrawn only
 //! when the supporter's hybrid clock is past its end and, by the monotonic clock, its whole duration has gone
 //! since it was made or since the supporter's restart. A withdrawn epoch is never supported again: the store
-//! has to begin the next one.
+//! has to begin the next one with that supporter, and gets no promise for it while an earlier one is in force:
+//! it may still lead by that. A promise is prolonged only while the store shows that it hears of promises:
+//! one that can speak and not hear could neither lead nor be replaced.
 //!
 //! After "Leader leases" of CockroachDB (SIGMOD 2026). [`Terms`] is a step function; its task is in
 //! [`crate::cluster`].
@@ -47,6 +49,9 @@ pub struct LivenessMessage {
     /// Monotonic nanoseconds of the sender of the request; its answer repeats them.
     #[prost(uint64, tag = "6")]
     pub asked_nanos: u64,
+    /// Until when the sender of the request knows to be supported, in the epoch it asks for; zero: not.
+    #[prost(uint64, tag = "7")]
+    pub heard_until: u64,
 }
 
 /// Support of a store for an epoch.
@@ -139,7 +144,10 @@ impl Now {
 pub struct Terms {
     config: LivenessConfig,
     incarnation: u64,
-    epoch: u64,
+    /// The first epoch of this life.
+    first_epoch: u64,
+    /// Epochs with stores that have given up on earlier ones.
+    epochs: BTreeMap<NodeId, u64>,
     given: BTreeMap<NodeId, Given>,
     got: BTreeMap<NodeId, Got>,
     offsets: BTreeMap<NodeId, Offset>,
@@ -192,7 +200,8 @@ impl Terms {
         Ok(Terms {
             config,
             incarnation: kept.incarnation + 1,
-            epoch: kept.epoch + 1,
+            first_epoch: kept.epoch + 1,
+            epochs: BTreeMap::new(),
             promised_before: given.values().map(|g| g.until).max().unwrap_or_default(),
             given,
             got: BTreeMap::new(),
@@ -208,9 +217,14 @@ impl Terms {
             epoch: g.epoch,
             until: g.until.0,
         });
-        let kept =
-            Kept { format: FORMAT, incarnation: self.incarnation, epoch: self.epoch, given: given.collect() };
+        let epoch = self.epochs.values().copied().max().unwrap_or(0).max(self.first_epoch);
+        let kept = Kept { format: FORMAT, incarnation: self.incarnation, epoch, given: given.collect() };
         kept.encode_to_vec()
+    }
+
+    /// The epoch for which `store` is asked.
+    fn epoch(&self, store: NodeId) -> u64 {
+        self.epochs.get(&store).copied().unwrap_or(self.first_epoch)
     }
 
     /// The number of this life of the store.
@@ -218,12 +232,15 @@ impl Terms {
         self.incarnation
     }
 
-    /// A request for support.
-    pub fn ask(&self, now: Now) -> LivenessMessage {
+    /// A request to `store` for support.
+    pub fn ask(&self, store: NodeId, now: Now) -> LivenessMessage {
         let until = now.hlc.add_micros(self.config.support.as_micros() as u64).0;
+        let epoch = self.epoch(store);
+        let heard = self.got(store).filter(|got| got.epoch == epoch);
         LivenessMessage {
-            ask: Some(Support { epoch: self.epoch, until }),
+            ask: Some(Support { epoch, until }),
             asked_nanos: now.nanos,
+            heard_until: heard.map_or(0, |got| got.until.0),
             ..self.message(now)
         }
     }
@@ -246,7 +263,7 @@ impl Terms {
             self.take(from, message.incarnation, give);
             self.measure(from, message, now);
         }
-        let give = self.promise(from, message.ask?, now)?;
+        let give = self.promise(from, message.ask?, Timestamp(message.heard_until), now)?;
         Some(LivenessMessage { give: Some(give), asked_nanos: message.asked_nanos, ..self.message(now) })
     }
 
@@ -269,32 +286,48 @@ impl Terms {
         off.get(stores / 2).copied().unwrap_or(0)
     }
 
-    fn promise(&mut self, to: NodeId, ask: Support, now: Now) -> Option<Support> {
-        // A clock that is further ahead than clocks may be would hold this store's votes for too long.
-        let (duration, offset) = (self.config.support.as_micros() as u64, self.config.max_offset_micros);
-        if ask.until > now.hlc.add_micros(duration + offset).0 {
+    fn promise(&mut self, to: NodeId, ask: Support, heard_until: Timestamp, now: Now) -> Option<Support> {
+        // A clock that is further ahead than clocks may be would hold this store's votes for too long. What
+        // this one's hybrid clock shows may come from such a clock.
+        let most = self.config.support.as_micros() as u64 + self.config.max_offset_micros;
+        if ask.until > Timestamp::from_micros(now.wall_micros + most).0 {
             return None;
         }
-        let known = self.given.get(&to).copied();
-        if let Some(known) = known
-            && (ask.epoch < known.epoch || ask.epoch == known.epoch && known.until.is_zero())
-        {
-            return Some(Support { epoch: known.epoch, until: 0 });
+        let (mut until, known) = (Timestamp(ask.until), self.given.get(&to).copied());
+        match known {
+            Some(known) if ask.epoch < known.epoch => {
+                // A late request for an epoch that is over, though not because of it the present one.
+                let over = if known.until.is_zero() { known.epoch } else { known.epoch - 1 };
+                return Some(Support { epoch: over, until: 0 });
+            }
+            Some(known) if ask.epoch == known.epoch && known.until.is_zero() => {
+                return Some(Support { epoch: known.epoch, until: 0 });
+            }
+            Some(known) if ask.epoch == known.epoch => {
+                if heard_until <= now.hlc {
+                    // Told again, not prolonged.
+                    return Some(Support { epoch: known.epoch, until: known.until.0 });
+                }
+                // A promise does not get shorter.
+                until = until.max(known.until);
+            }
+            Some(known) if !known.until.is_zero() => return None,
+            _ => {}
         }
-        // A promise already made for this epoch does not get shorter.
-        let promised = known.filter(|known| known.epoch == ask.epoch).map_or(Timestamp::ZERO, |k| k.until);
-        let until = Timestamp(ask.until).max(promised);
         self.given.insert(to, Given { epoch: ask.epoch, until, promised_nanos: now.nanos });
         Some(Support { epoch: ask.epoch, until: until.0 })
     }
 
     fn take(&mut self, from: NodeId, incarnation: u64, give: Support) {
+        let epoch = self.epoch(from);
         if give.until == 0 {
             // It has given up on an epoch: the next one is needed.
-            self.epoch = self.epoch.max(give.epoch + 1);
+            if give.epoch >= epoch {
+                self.epochs.insert(from, give.epoch + 1);
+            }
             return;
         }
-        if give.epoch != self.epoch {
+        if give.epoch != epoch {
             return;
         }
         let got = Got { incarnation, epoch: give.epoch, until: Timestamp(give.until) };
@@ -356,13 +389,13 @@ mod tests {
     #[test]
     fn support_is_asked_for_given_extended_and_withdrawn_for_good() {
         let (mut a, mut b) = (begin(None, 0), begin(None, 0));
-        let answer = b.receive(1, &a.ask(at(0)), at(1)).expect("an answer");
+        let answer = b.receive(1, &a.ask(2, at(0)), at(1)).expect("an answer");
         assert_eq!(b.supports(1), Some(1));
         a.receive(2, &answer, at(2));
         assert_eq!(a.got(2), Some(Got { incarnation: 1, epoch: 1, until: Timestamp::from_micros(500_000) }));
         // Extended, then an old request arrives: the promise does not get shorter.
-        let late = a.ask(at(50));
-        b.receive(1, &a.ask(at(100)), at(101));
+        let late = a.ask(2, at(50));
+        b.receive(1, &a.ask(2, at(100)), at(101));
         let answer = b.receive(1, &late, at(102)).expect("an answer");
         assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(600_000).0));
         // The hybrid clock alone ends nothing, nor does the monotonic one.
@@ -373,21 +406,61 @@ mod tests {
         b.withdraw(at(603));
         assert_eq!(b.supports(1), None);
         // The epoch is over: the next one is supported.
-        let answer = b.receive(1, &a.ask(at(700)), at(701)).expect("an answer");
+        let answer = b.receive(1, &a.ask(2, at(700)), at(701)).expect("an answer");
         assert_eq!(answer.give, Some(Support { epoch: 1, until: 0 }));
         a.receive(2, &answer, at(702));
-        let answer = b.receive(1, &a.ask(at(703)), at(704)).expect("an answer");
+        let answer = b.receive(1, &a.ask(2, at(703)), at(704)).expect("an answer");
         a.receive(2, &answer, at(705));
         assert_eq!((b.supports(1), a.got(2).map(|g| g.epoch)), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn an_epoch_is_not_supported_while_a_promise_for_an_earlier_one_is_in_force() {
+        let (a, mut b) = (begin(None, 0), begin(None, 0));
+        b.receive(1, &a.ask(2, at(0)), at(1));
+        let a = begin(Some(&a.encode()), 100);
+        assert_eq!(b.receive(1, &a.ask(2, at(100)), at(101)), None);
+        assert_eq!(b.supports(1), Some(1));
+        b.withdraw(at(502));
+        b.receive(1, &a.ask(2, at(510)), at(511)).expect("an answer");
+        assert_eq!(b.supports(1), Some(2));
+    }
+
+    #[test]
+    fn who_does_not_hear_is_not_supported_for_long() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let answer = b.receive(1, &a.ask(2, at(0)), at(1)).expect("an answer");
+        a.receive(2, &answer, at(2));
+        for ms in (100..2_000).step_by(100) {
+            b.withdraw(at(ms));
+            b.receive(1, &a.ask(2, at(ms)), at(ms));
+            assert_eq!(b.supports(1).is_some(), ms <= 900, "at {ms}");
+        }
+    }
+
+    #[test]
+    fn a_late_request_for_an_earlier_epoch_leaves_the_present_one_alone() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let late = a.ask(2, at(0));
+        b.receive(1, &late, at(1));
+        b.withdraw(at(600));
+        let answer = b.receive(1, &a.ask(2, at(610)), at(610)).expect("an answer");
+        a.receive(2, &answer, at(611));
+        let answer = b.receive(1, &a.ask(2, at(612)), at(612)).expect("an answer");
+        a.receive(2, &answer, at(613));
+        assert_eq!(a.epoch(2), 2);
+        let answer = b.receive(1, &late, at(614)).expect("an answer");
+        a.receive(2, &answer, at(615));
+        assert_eq!((a.epoch(2), b.supports(1)), (2, Some(2)));
     }
 
     #[test]
     fn a_restart_honours_what_was_promised_and_begins_an_epoch() {
         let mut b = begin(None, 0);
         let a = begin(None, 0);
-        b.receive(1, &a.ask(at(900)), at(901));
+        b.receive(1, &a.ask(2, at(900)), at(901));
         let mut b = begin(Some(&b.encode()), 1000);
-        assert_eq!((b.incarnation(), b.epoch, b.supports(1)), (2, 2, Some(1)));
+        assert_eq!((b.incarnation(), b.epoch(1), b.supports(1)), (2, 2, Some(1)));
         // Past its end, but not a whole duration after the restart; then also that.
         b.withdraw(at(1450));
         assert!(b.supports(1).is_some() && !b.is_free(at(1450)));
@@ -409,7 +482,7 @@ mod tests {
         };
         let mut answer = |from: NodeId, by: i64, delays: (u64, u64)| {
             let mut other = begin(None, 0);
-            let answer = other.receive(1, &a.ask(at(1000)), off(1000 + delays.0, by)).expect("an answer");
+            let answer = other.receive(1, &a.ask(2, at(1000)), off(1000 + delays.0, by)).expect("an answer");
             a.receive(from, &answer, at(1000 + delays.0 + delays.1));
             a.is_off_by(3, at(1100))
         };
@@ -427,7 +500,7 @@ mod tests {
     fn a_clock_too_far_ahead_gets_no_support() {
         let mut b = begin(None, 0);
         let a = begin(None, 0);
-        assert_eq!(b.receive(1, &a.ask(at(1101)), at(1000)), None);
-        assert!(b.receive(1, &a.ask(at(1099)), at(1000)).is_some());
+        assert_eq!(b.receive(1, &a.ask(2, at(1101)), at(1000)), None);
+        assert!(b.receive(1, &a.ask(2, at(1099)), at(1000)).is_some());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cairn_kv::effects::{Applier, Effects};
 use cairn_kv::engine::{Cf, Engine};
 use cairn_kv::seam::NodeId;
-use cairn_kv::{Error, Result, local_keys};
+use cairn_kv::{Error, Result, Timestamp, local_keys};
 use prost::Message as _;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 use raft::{RawNode, StateRole};
@@ -198,14 +198,23 @@ impl Replica {
             && self.state.lease_holder == self.id;
         serves.then_some(Lease {
             sequence: self.state.lease_sequence,
-            start: cairn_kv::Timestamp(self.state.lease_start),
+            start: Timestamp(self.state.lease_start),
         })
     }
 
     /// Gathers a proposal for [`Replica::step_gathered`]. What this replica cannot propose is
     /// answered at once: on a non-leader it must never reach raft-rs, which would forward it (R7).
-    pub(crate) fn gather(&mut self, lease: Lease, mut payload: Vec<u8>, effects: Effects, reply: Reply) {
-        if self.lease() != Some(lease) {
+    pub(crate) fn gather(
+        &mut self,
+        lease: Lease,
+        mut payload: Vec<u8>,
+        effects: Effects,
+        reply: Reply,
+        now: Timestamp,
+    ) {
+        // Without support it could wait for ever: whoever would have to agree may follow another.
+        let is_supported = self.leadership.as_ref().is_some_and(|(_, f)| f.until() > now);
+        if self.lease() != Some(lease) || !is_supported {
             let reason = format!("lease {} of range {} is not in force here", lease.sequence, self.range);
             reply.send(Err(ProposeError::Unavailable(reason)));
             return;
@@ -256,12 +265,27 @@ impl Replica {
         now: Now,
     ) -> Result<()> {
         let follows_in = message.follows_in;
-        let message = message.message()?;
+        let message = match message.message() {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(from, %error, "a message is not taken");
+                return Ok(());
+            }
+        };
         if message.to != self.id || self.peers.get(&message.from) != Some(&from) {
             return Ok(());
         }
         let (term, kind, sender) = (message.term, message.msg_type(), message.from);
         match kind {
+            MessageType::MsgHeartbeat if message.commit > self.raw.raft.raft_log.last_index() => {
+                // It was acknowledged by a replica that has lost its log. raft-rs would panic.
+                tracing::error!(
+                    range = self.range,
+                    from,
+                    "a leader believes that this replica has more than it has"
+                );
+                return Ok(());
+            }
             MessageType::MsgAppend
             | MessageType::MsgHeartbeat
             | MessageType::MsgRequestVoteResponse
@@ -299,9 +323,9 @@ impl Replica {
         if of_leader && self.raw.raft.leader_id == sender {
             self.heard_nanos = now.nanos;
             self.campaign_at = None;
-            if let Some(epoch) = terms.supports(from) {
-                self.following = Some(Leader { store: from, epoch });
-            }
+            // Also without support: the votes for this leader came from some of each quorum of the one that was
+            // followed before, after they were free of it.
+            self.following = terms.supports(from).map(|epoch| Leader { store: from, epoch });
         }
         Ok(())
     }
@@ -463,7 +487,7 @@ impl Replica {
     }
 
     /// Proposes a lease for this replica, which leads.
-    pub(crate) fn propose_lease(&mut self, start: cairn_kv::Timestamp) -> Result<()> {
+    pub(crate) fn propose_lease(&mut self, start: Timestamp) -> Result<()> {
         self.lease_proposed_in = self.raw.raft.term;
         let grant = LeaseGrant { sequence: self.state.lease_sequence + 1, holder: self.id, start: start.0 };
         let data = encode_lease(self.state.lease_sequence, &grant);
@@ -595,39 +619,23 @@ impl Replica {
         Outcome::Lease
     }
 
-    /// The proposal that was made here and stands at `index`.
+    /// The proposal that was made here and is the entry at `index`, of `term`, which is committed. Those of
+    /// earlier terms, and of this place, are certainly not committed, and never will be: committed entries'
+    /// terms do not fall. Until then nothing is certain, also where another leader's entries replace them
+    /// here: a later leader may still have them.
     fn take_pending(&mut self, index: u64, term: u64) -> Option<Pending> {
         while let Some(front) = self.pending.front() {
-            if front.index > index {
+            if front.term == term && front.index > index {
                 return None;
             }
             let pending = self.pending.pop_front()?;
-            assert!(pending.index == index, "every index is applied in turn");
-            if pending.term == term {
+            assert!(pending.term <= term, "a term ends before a proposal of a later one is made");
+            if (pending.term, pending.index) == (term, index) {
                 return Some(pending);
             }
             pending.reply.send(Err(superseded(self.range)));
         }
         None
-    }
-
-    /// Entries that are about to be appended replace what stood there and behind. A proposal so replaced
-    /// was never committed and never will be: whoever leads a later term has all that was.
-    pub(crate) fn replaced_by(&mut self, entries: &[Entry]) {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        let kept = self.pending.partition_point(|pending| pending.index < first.index);
-        let is_replaced = |pending: &Pending| {
-            pending.index > last.index || entries[(pending.index - first.index) as usize].term != pending.term
-        };
-        if self.pending.range(kept..).any(is_replaced) {
-            for pending in self.pending.split_off(kept) {
-                if is_replaced(&pending) {
-                    pending.reply.send(Err(superseded(self.range)));
-                } else {
-                    self.pending.push_back(pending);
-                }
-            }
-        }
     }
 
     /// The store has failed: nothing more is applied here.
@@ -690,7 +698,6 @@ fn conf_state(descriptor: &RangeDescriptor) -> ConfState {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use cairn_kv::Timestamp;
     use cairn_kv::effects::{EFFECTS_FORMAT, Thresholds, VersionWrite};
     use cairn_kv::engine::mem::MemEngine;
 
@@ -792,7 +799,13 @@ mod tests {
         assert!(!replica.is_only_voter());
         let waiter = std::sync::Arc::new(crate::waiter::Waiter::default());
         let lease = Lease { sequence: 1, start: Timestamp::ZERO };
-        replica.gather(lease, encode_command(1, &effects(1)), effects(1), Reply::new(waiter));
+        replica.gather(
+            lease,
+            encode_command(1, &effects(1)),
+            effects(1),
+            Reply::new(waiter),
+            Timestamp::ZERO,
+        );
         replica.step_gathered();
         assert!(!replica.raw.has_ready(), "nothing may reach raft-rs, which would forward it");
     }

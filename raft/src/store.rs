@@ -90,8 +90,6 @@ pub struct Faults {
     pub hlc_back_after_restart: bool,
     /// The log is truncated behind what is applied, flushed or not.
     pub truncate_before_flush: bool,
-    /// Promises of store liveness are made without being synced.
-    pub skip_support_sync: bool,
     /// A leader serves reads for as long as it believes to lead.
     pub serve_beyond_support: bool,
     /// Replicas campaign and vote whatever their stores have promised.
@@ -228,15 +226,23 @@ impl Store {
     }
 
     /// The lease under which this store evaluates the range's commands, if it does: it leads, as far as it
-    /// knows. Reads need more: [`Store::serves_until`].
+    /// knows. Reads need more: [`Store::serves`].
     pub fn lease(&self, range: RangeId) -> Option<Lease> {
         self.inner.leases.read().get(&range).map(|(lease, _)| *lease)
     }
 
-    /// Below which timestamps this store may serve reads of the range under `lease` (R10): the end of
-    /// the time for which there is certainly no other leader, less the greatest offset of clocks.
-    /// Zero if it does not hold that lease (any more).
-    pub fn serves_until(&self, range: RangeId, lease: Lease) -> Timestamp {
+    /// Whether this store may serve a read of the range at `read_ts` under `lease` (R10): with the greatest
+    /// offset of clocks on top it lies within the time for which there is certainly no other leader. The
+    /// clock passes it, so that the next lease, wherever it is, starts above.
+    pub fn serves(&self, range: RangeId, lease: Lease, read_ts: Timestamp) -> bool {
+        let until = self.serves_until(range, lease);
+        if until < Timestamp::MAX {
+            self.inner.hlc.observe(read_ts.min(until));
+        }
+        read_ts < until
+    }
+
+    fn serves_until(&self, range: RangeId, lease: Lease) -> Timestamp {
         match self.inner.leases.read().get(&range) {
             Some((held, _)) if *held == lease && self.inner.config.faults.serve_beyond_support => {
                 Timestamp::MAX
@@ -381,6 +387,8 @@ impl Inner {
 
     pub(crate) fn publish_lease(&self, range: RangeId, lease: Option<(Lease, Arc<Fortification>)>) {
         let mut leases = self.leases.write();
+        // A driver that was under way must not bring back what a failure, or the end, has withdrawn.
+        let lease = lease.filter(|_| self.queue.lock().refusal.is_none());
         match lease {
             Some(lease) => leases.insert(range, lease),
             None => leases.remove(&range),

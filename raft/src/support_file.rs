@@ -31,11 +31,9 @@ pub struct SupportFile {
 impl SupportFile {
     /// Opens or creates it; returns what was written last, if anything was.
     pub async fn open(disk: &dyn Disk) -> Result<(SupportFile, Option<Vec<u8>>)> {
-        let exists = disk.list()?.iter().any(|name| name == NAME);
         let file = disk.open(NAME, true)?;
-        if !exists {
-            disk.sync_dir().await?;
-        }
+        // Also one that exists: its maker may have died before this.
+        disk.sync_dir().await?;
         let mut bytes = vec![0; 2 * SLOT_BYTES];
         read_full(&*file, 0, &mut bytes)?;
         let newest = bytes.chunks(SLOT_BYTES).filter_map(read_slot).max_by_key(|(number, _)| *number);

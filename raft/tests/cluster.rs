@@ -110,7 +110,7 @@ impl World {
         let serves = |node: &usize| {
             stores[*node].as_ref().is_some_and(|store| {
                 let lease = store.lease(FIRST_RANGE);
-                lease.is_some_and(|l| store.hlc().reading() < store.serves_until(FIRST_RANGE, l))
+                lease.is_some_and(|l| store.serves(FIRST_RANGE, l, store.hlc().reading()))
             })
         };
         (0..NODES.len()).filter(serves).collect()
@@ -311,12 +311,14 @@ fn misfortune(seed: u64, faults: Faults) -> Result<u32, String> {
                 let Some(&node) = serving.first() else { continue };
                 let store = world.store(node).expect("it serves");
                 let lease = store.lease(FIRST_RANGE).expect("it serves");
-                let at = store.hlc().reading();
+                // As far in the future as another node's clock may be ahead.
+                let ahead = rng.below(MOST_OFF_MICROS);
+                let at = Timestamp::from_micros(store.hlc().reading().micros() + ahead);
                 let (sequence, highest) = served.get();
                 if lease.sequence < sequence || lease.sequence > sequence && lease.start <= highest {
                     return Err(format!("{lease:?}, but {highest} was served under lease {sequence}"));
                 }
-                if at < store.serves_until(FIRST_RANGE, lease) {
+                if store.serves(FIRST_RANGE, lease, at) {
                     served.set((lease.sequence, at.max(highest)));
                 }
                 for (key, register) in &*registers.borrow() {
@@ -426,7 +428,7 @@ fn no_misfortune_loses_a_write_or_has_two_serve() {
             Err(what) => panic!("{what}"),
         }
     }
-    assert!(commits > 60 * 50, "only {commits} writes were acknowledged");
+    assert!(commits > 60 * 25, "only {commits} writes were acknowledged");
 }
 
 /// A store restarts while a leader relies on its promise alone; says whether two then serve at once.
@@ -466,6 +468,83 @@ fn a_restarted_store_keeps_what_it_promised() {
     assert_eq!((0..20).find(|seed| two_serve_after_a_restart(*seed, Faults::default())), None);
     let forgetful = Faults { free_after_restart: true, ..Faults::default() };
     assert!((0..20).any(|seed| two_serve_after_a_restart(seed, forgetful)), "it can be told");
+}
+
+#[test]
+fn a_leader_that_speaks_and_does_not_hear_is_replaced_within_two_seconds() {
+    for seed in 0..20 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (old, _) = world.leader(2_000).await;
+            world.sleep(1_000).await;
+            for other in (0..3).filter(|node| *node != old) {
+                world.network.set_link(NODES[other], NODES[old], Link { cut: true, ..Link::default() });
+            }
+            let begun = world.now_ms();
+            while world.serving().first().is_none_or(|node| *node == old) {
+                assert!(world.now_ms() - begun < 2_000, "seed {seed}: {:?} serve", world.serving());
+                world.sleep(1).await;
+            }
+        });
+    }
+}
+
+/// One follower withdraws its support, and the leader asks for the next epoch; the other follower's promise for
+/// the earlier one still counts.
+#[test]
+fn a_promise_outlasts_the_epoch_that_another_store_has_given_up() {
+    for seed in 0..100 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            for node in 0..3 {
+                world.start(node).await;
+            }
+            let (old, _) = world.leader(2_000).await;
+            let (with, without) = ((old + 1) % 3, (old + 2) % 3);
+            let cut = |from: usize, to: usize| {
+                world.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
+            };
+            cut(old, without);
+            cut(without, old);
+            world.sleep(1_500 + seed * 7 % 100).await;
+            world.network.heal();
+            cut(with, old);
+            world.sleep(60 + seed % 150).await;
+            cut(old, with);
+            cut(old, without);
+            cut(without, old);
+            let begun = world.now_ms();
+            while world.now_ms() - begun < 600 {
+                assert!(world.serving().len() < 2, "seed {seed}: {:?} serve", world.serving());
+                world.sleep(1).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn slow_disks_do_not_starve_liveness() {
+    let world = World::new(1, Faults::default());
+    world.run(async {
+        for node in 0..3 {
+            world.start(node).await;
+        }
+        world.leader(2_000).await;
+        for machine in &world.machines {
+            machine.env.disk.set_sync_nanos(60_000_000, 60_000_001);
+        }
+        world.sleep(10_000).await;
+        let mut served = 0;
+        for _ in 0..1_000 {
+            served += world.serving().len();
+            world.sleep(5).await;
+        }
+        // One sync in a hundred takes twenty times as long.
+        assert!(served > 750, "somebody served at {served} of 1000 looks");
+    });
 }
 
 #[test]
