@@ -15,6 +15,7 @@ pub mod layers;
 pub mod node;
 pub mod seams;
 pub mod store_directory;
+pub mod transport;
 
 pub use error::{Error, Result};
 

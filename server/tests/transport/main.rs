@@ -1,0 +1,136 @@
+//! What every transport promises, on both of them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_kv::seam::{Channel, NodeId, Runtime, Transport};
+use cairn_kv::sim::{Env, SimNetwork};
+use cairn_server::transport::{GrpcTransport, Me};
+use futures_util::future::{Either, select};
+use tokio::net::TcpListener;
+
+type Pause = Pin<Box<dyn Future<Output = ()>>>;
+
+const CLUSTER: [u8; 16] = [7; 16];
+
+/// Whatever is promised of delivery is promised of frames that are sent again until one arrives.
+async fn until_received(
+    from: &dyn Transport,
+    to: (NodeId, &dyn Transport),
+    channel: Channel,
+    frame: Bytes,
+    sleep: &dyn Fn(u64) -> Pause,
+) -> (NodeId, Bytes) {
+    for _ in 0..500 {
+        from.send(to.0, channel, frame.clone());
+        if let Either::Left((received, _)) = select(to.1.receive(channel), sleep(20)).await {
+            return received;
+        }
+    }
+    panic!("nothing arrives");
+}
+
+async fn contract(one: Arc<dyn Transport>, two: Arc<dyn Transport>, sleep: &dyn Fn(u64) -> Pause) {
+    // Each channel by itself, with the sender's number, both ways.
+    for (number, channel) in Channel::ALL.into_iter().enumerate() {
+        let frame = Bytes::from(vec![number as u8; 10]);
+        let there = until_received(&*one, (2, &*two), channel, frame.clone(), sleep).await;
+        assert_eq!(there, (1, frame.clone()));
+        let back = until_received(&*two, (1, &*one), channel, frame.clone(), sleep).await;
+        assert_eq!(back, (2, frame));
+    }
+    // Large frames, and empty ones.
+    for size in [5 << 20, 0] {
+        let frame = Bytes::from(vec![9; size]);
+        let (_, received) = until_received(&*one, (2, &*two), Channel::Raft, frame.clone(), sleep).await;
+        assert!(received == frame);
+        // What else was sent of it does not come on another channel.
+        while let Either::Left(_) = select(two.receive(Channel::Raft), sleep(300)).await {}
+        assert!(matches!(select(two.receive(Channel::Request), sleep(50)).await, Either::Right(_)));
+    }
+    // To a node that does not exist: nothing happens.
+    one.send(77, Channel::Raft, Bytes::from_static(b"lost"));
+    // A receiver that gives up waiting loses nothing.
+    let given_up = select(two.receive(Channel::Request), sleep(1)).await;
+    assert!(matches!(given_up, Either::Right(_)));
+    drop(given_up);
+    let frame = Bytes::from_static(b"kept");
+    assert_eq!(until_received(&*one, (2, &*two), Channel::Request, frame.clone(), sleep).await, (1, frame));
+}
+
+#[test]
+fn the_simulated_network() {
+    for seed in 0..10 {
+        let outside = Env::new(seed);
+        let (one, two) = (outside.beside(), outside.beside());
+        let network = SimNetwork::new(&outside);
+        let runtime = outside.executor.runtime();
+        let sleep = |ms| -> Pause { runtime.sleep(Duration::from_millis(ms)) };
+        outside.block_on(contract(network.endpoint(1, &one), network.endpoint(2, &two), &sleep));
+    }
+}
+
+fn sleep(ms: u64) -> Pause {
+    Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+fn me(node: NodeId) -> Me {
+    Me { cluster: CLUSTER, node }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc() {
+    let ((first, first_address), (second, second_address)) = (listener().await, listener().await);
+    let (one, two) = (GrpcTransport::start(me(1), first), GrpcTransport::start(me(2), second));
+    one.connect(2, second_address);
+    two.connect(1, first_address);
+    contract(Arc::clone(&one) as _, Arc::clone(&two) as _, &sleep).await;
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_broke_is_opened_again() {
+    let ((first, _), (second, address)) = (listener().await, listener().await);
+    let one = GrpcTransport::start(me(1), first);
+    let two = GrpcTransport::start(me(2), second);
+    one.connect(2, address.clone());
+    let frame = Bytes::from_static(b"x");
+    until_received(&*one, (2, &*two), Channel::Raft, frame.clone(), &sleep).await;
+    two.stop().await;
+    drop(two);
+    for _ in 0..20 {
+        one.send(2, Channel::Raft, Bytes::from_static(b"to nobody"));
+        sleep(5).await;
+    }
+    let two = GrpcTransport::start(me(2), TcpListener::bind(&address).await.unwrap());
+    until_received(&*one, (2, &*two), Channel::Raft, frame, &sleep).await;
+    two.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_meant_refuses() {
+    let (listening, address) = listener().await;
+    let two = GrpcTransport::start(me(2), listening);
+    let other_cluster = Me { cluster: [8; 16], node: 1 };
+    for (me, node) in [(other_cluster, 2), (me(1), 3)] {
+        let one = GrpcTransport::start(me, listener().await.0);
+        one.connect(node, address.clone());
+        for _ in 0..20 {
+            one.send(node, Channel::Raft, Bytes::from_static(b"x"));
+            sleep(10).await;
+        }
+        assert!(matches!(select(two.receive(Channel::Raft), sleep(10)).await, Either::Right(_)));
+        one.stop().await;
+    }
+    two.stop().await;
+}
