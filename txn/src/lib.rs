@@ -16,4 +16,4 @@ pub mod txn;
 
 pub use db::{Db, DbConfig, Faults};
 pub use error::TxnError;
-pub use txn::{CancelToken, Isolation, LockStrength, Savepoint, Scan, Txn, TxnOptions, Value};
+pub use txn::{CancelToken, Isolation, LockStrength, Savepoint, Scan, Txn, TxnOptions, Value, View};

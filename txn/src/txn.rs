@@ -122,6 +122,29 @@ pub struct Scan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Savepoint(pub SeqNum);
 
+impl Savepoint {
+    /// Before all writes.
+    pub const START: Savepoint = Savepoint(0);
+}
+
+/// Where a statement reads that goes on after others (R13): a portal fetched in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    seq: SeqNum,
+    /// The statement's own snapshot, at READ COMMITTED; at the other levels it is the transaction's,
+    /// wherever that moves.
+    snapshot: Option<Timestamp>,
+}
+
+/// Where reads stood before [`Txn::enter`].
+#[must_use = "reads must return to where they stood"]
+pub struct Left {
+    read_seq: SeqNum,
+    read_ts: Timestamp,
+    wants_snapshot: bool,
+    statement_has_read: bool,
+}
+
 /// A transaction: buffered writes, locks, and the spans it read. Dropping it unfinished rolls it
 /// back.
 pub struct Txn {
@@ -137,6 +160,8 @@ pub struct Txn {
     pub(crate) pin: Option<Pin>,
     /// READ COMMITTED: the next read draws a new snapshot.
     pub(crate) wants_snapshot: bool,
+    /// READ COMMITTED: a statement's snapshot is still read, so that the pin stays where it is.
+    pub(crate) has_view: bool,
     /// Number of what is written now.
     pub(crate) write_seq: SeqNum,
     /// Reads see own writes up to it.
@@ -171,6 +196,7 @@ impl Txn {
             start_ts: Timestamp::ZERO,
             pin: None,
             wants_snapshot: true,
+            has_view: false,
             write_seq: 1,
             read_seq: 0,
             statement_start: 0,
@@ -215,6 +241,49 @@ impl Txn {
     pub fn step(&mut self) {
         self.read_seq = self.write_seq;
         self.write_seq = self.write_seq.checked_add(1).expect("four billion steps are not reached");
+    }
+
+    /// The running statement sees own writes up to `point` only, though others followed.
+    pub fn read_as_of(&mut self, point: Savepoint) {
+        self.read_seq = point.0;
+    }
+
+    /// Where the running statement reads, for it to go on there after others.
+    pub async fn view(&mut self) -> Result<View, TxnError> {
+        let mut snapshot = None;
+        if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
+            snapshot = Some(self.snapshot().await?);
+            self.has_view = true;
+        }
+        Ok(View { seq: self.read_seq, snapshot })
+    }
+
+    /// Reads from here on where the statement of `view` does, up to [`Txn::leave`].
+    pub fn enter(&mut self, view: View) -> Left {
+        let left = Left {
+            read_seq: self.read_seq,
+            read_ts: self.read_ts,
+            wants_snapshot: self.wants_snapshot,
+            statement_has_read: self.statement_has_read,
+        };
+        self.read_seq = view.seq;
+        if let Some(ts) = view.snapshot {
+            self.read_ts = ts;
+            self.wants_snapshot = false;
+            // The snapshot has been read at, so it does not move.
+            self.statement_has_read = true;
+        }
+        left
+    }
+
+    /// Returns to where reads stood.
+    pub fn leave(&mut self, left: Left) {
+        self.read_seq = left.read_seq;
+        if self.has_view {
+            self.read_ts = left.read_ts;
+            self.wants_snapshot = left.wants_snapshot;
+            self.statement_has_read = left.statement_has_read;
+        }
     }
 
     /// After [`TxnError::Retry`] inside a statement none of whose output was shown: drops the
@@ -516,7 +585,7 @@ impl Txn {
             let hlc = leaseholder.store.hlc();
             loop {
                 let drawn = match &self.pin {
-                    Some(_) if self.has_seen_under_locks() => hlc.try_now(),
+                    Some(_) if self.has_view || self.has_seen_under_locks() => hlc.try_now(),
                     Some(pin) => leaseholder.live.repin_new(pin, || hlc.try_now()),
                     None => leaseholder.live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
                         self.pin = Some(pin);

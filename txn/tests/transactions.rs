@@ -125,6 +125,51 @@ fn statements_see_what_came_before_them_and_savepoints_take_back() {
 }
 
 #[test]
+fn a_view_stays_where_its_statement_read() {
+    for max_buffer_bytes in [DbConfig::default().max_buffer_bytes, 1] {
+        for isolation in [Isolation::Serializable, Isolation::RepeatableRead, Isolation::ReadCommitted] {
+            let world = World::new(3);
+            let db = world.open(DbConfig { max_buffer_bytes, ..DbConfig::default() });
+            world.executor.run(async move {
+                set(&db, &[("a", "0"), ("b", "0"), ("c", "0")]).await;
+                let mut txn = db.begin(options(isolation, 1));
+                txn.begin_statement().await.expect("begin");
+                put(&mut txn, "a", "1").await;
+                txn.begin_statement().await.expect("begin");
+                assert_eq!(scan(&mut txn, "a", "d", false, 100).await, "a=1 b=0 c=0 ");
+                let view = txn.view().await.expect("view");
+                txn.begin_statement().await.expect("begin");
+                put(&mut txn, "a", "2").await;
+                txn.delete(bytes("b")).await.expect("delete");
+                put(&mut txn, "bb", "2").await;
+                if isolation == Isolation::ReadCommitted {
+                    set(&db, &[("c", "other")]).await;
+                    db.collect_all_garbage(&CancelToken::default()).await.expect("collect");
+                }
+                for _ in 0..2 {
+                    let left = txn.enter(view);
+                    assert_eq!(scan(&mut txn, "a", "d", false, 1).await, "a=1 b=0 c=0 ");
+                    assert_eq!(scan(&mut txn, "a", "d", true, 2).await, "c=0 b=0 a=1 ");
+                    assert_eq!(get(&mut txn, "b").await.as_deref(), Some("0"));
+                    txn.leave(left);
+                    txn.begin_statement().await.expect("begin");
+                    let now = scan(&mut txn, "a", "d", false, 100).await;
+                    let c = if isolation == Isolation::ReadCommitted { "other" } else { "0" };
+                    assert_eq!(now, format!("a=2 bb=2 c={c} "));
+                    let savepoint = txn.savepoint();
+                    txn.begin_statement().await.expect("begin");
+                    put(&mut txn, "a", "3").await;
+                    txn.rollback_to(savepoint);
+                }
+                txn.commit().await.expect("commit");
+                let after = scan(&mut begin(&db), "a", "d", false, 100).await;
+                assert!(after.starts_with("a=2 bb=2 c="), "{after}");
+            });
+        }
+    }
+}
+
+#[test]
 fn a_lost_update_is_refused_at_every_level_but_read_committed() {
     for isolation in [Isolation::Serializable, Isolation::RepeatableRead] {
         let world = World::new(3);

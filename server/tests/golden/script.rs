@@ -7,6 +7,8 @@
 //! - `--! cairn: reason`: only Cairn runs it.
 //! - `--! unordered`: rows come in any order and are sorted.
 //! - `--! simple`: several statements in one message; the simple protocol in any case.
+//! - `--! bind NAME`: the statement is bound to a portal of that name and not executed.
+//! - `--! fetch`: not SQL but `NAME ROWS`: so many rows of a portal.
 //! - `--! session NAME`: this and the following statements run in that session.
 //!
 //! Behind COPY … FROM STDIN its data follow, up to a line `\.`.
@@ -19,6 +21,19 @@ pub enum Mark {
     CairnOnly(String),
 }
 
+/// Messages that a statement goes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// Those of the protocol that the script runs in.
+    Either,
+    /// One query.
+    Simple,
+    /// Parse and Bind to a portal of this name.
+    Bind(String),
+    /// Execute.
+    Fetch,
+}
+
 pub struct Statement {
     /// Its first line in the file, counted from 1.
     pub line: usize,
@@ -29,7 +44,7 @@ pub struct Statement {
     pub data: Option<String>,
     pub mark: Option<Mark>,
     pub unordered: bool,
-    pub simple: bool,
+    pub messages: Messages,
     pub session: String,
 }
 
@@ -49,7 +64,7 @@ impl Script {
             data: None,
             mark: None,
             unordered: false,
-            simple: false,
+            messages: Messages::Either,
             session: session.to_owned(),
         };
         let mut next = new(&session);
@@ -66,7 +81,9 @@ impl Script {
                         ("differs:", reason) => next.mark = Some(Mark::Differs(reason.to_owned())),
                         ("cairn:", reason) => next.mark = Some(Mark::CairnOnly(reason.to_owned())),
                         ("unordered", "") => next.unordered = true,
-                        ("simple", "") => next.simple = true,
+                        ("simple", "") => next.messages = Messages::Simple,
+                        ("bind", name) => next.messages = Messages::Bind(name.to_owned()),
+                        ("fetch", "") => next.messages = Messages::Fetch,
                         ("session", name) => {
                             session = name.to_owned();
                             next.session.clone_from(&session);

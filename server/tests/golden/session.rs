@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::fields::Fields;
-use crate::script::Statement;
+use crate::script::{Messages, Statement};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -50,7 +50,22 @@ impl Session {
         self.last.clone_from(&statement.sql);
         let sql = statement.sql.as_bytes();
         let sync = message(b'S', &[]);
-        let extended = protocol == Protocol::Extended && !statement.simple;
+        match &statement.messages {
+            Messages::Bind(portal) => {
+                let portal = portal.as_bytes();
+                let bind = message(b'B', &[portal, b"\0\0\0\0\0\0\0\0"]);
+                self.send(&[message(b'P', &[b"\0", sql, b"\0\0\0"]), bind, sync]);
+                return self.answer(false);
+            }
+            Messages::Fetch => {
+                let (portal, rows) = statement.sql.split_once(' ').expect("a portal and a number");
+                let rows: u32 = rows.parse().expect("a number");
+                self.send(&[message(b'E', &[portal.as_bytes(), b"\0", &rows.to_be_bytes()]), sync]);
+                return self.answer(false);
+            }
+            Messages::Either | Messages::Simple => {}
+        }
+        let extended = protocol == Protocol::Extended && statement.messages == Messages::Either;
         let copies = statement.data.is_some();
         if extended {
             self.send(&[
@@ -135,6 +150,7 @@ fn show(kind: u8, body: &[u8], text: &mut String) {
     match kind {
         b'C' => *text += &format!("{}\n", fields.text()),
         b'I' => text.push_str("(empty)\n"),
+        b's' => text.push_str("(suspended)\n"),
         b'd' => *text += &format!("{}\n", String::from_utf8_lossy(body).trim_end_matches('\n')),
         // In front of the last line's end: the state of the transaction, where there is one.
         b'Z' if body[0] != b'I' && !text.is_empty() => {

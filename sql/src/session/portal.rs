@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_txn::{Savepoint, View};
 
 use super::plan_cache::{Compiled, PlanKey};
+use super::run::Fetch;
 use super::{Format, ResultSink, Session, Work};
 use crate::ast::Statement;
 use crate::batch::Batch;
 use crate::exec::{Memory, Operator};
 use crate::expr::EvalContext;
 use crate::parse;
-use crate::plan::{OutputColumn, Planned, Utility};
+use crate::plan::{OutputColumn, Planned, QueryKind, Utility};
 use crate::types::{Datum, Type, TypeKind, parse_text, read_binary};
 use crate::{Result, SqlError, SqlState};
 
@@ -46,6 +48,11 @@ pub struct Portal {
     pub number: u64,
     /// Size of its statement and parameters.
     pub weight: usize,
+    /// Where it was bound: its query does not see what the transaction writes later (R13). `None`: it
+    /// was bound in an earlier transaction.
+    pub seen: Option<Savepoint>,
+    /// Executes of the implicit transaction before it was bound.
+    pub executes: usize,
     /// Execution.
     pub state: PortalState,
 }
@@ -76,6 +83,8 @@ pub struct Running {
     pub returned: u64,
     /// The operators are at their end.
     pub done: bool,
+    /// Where they read when they are called again; absent at first.
+    pub view: Option<View>,
 }
 
 impl Prepared {
@@ -264,6 +273,8 @@ impl Session {
             formats: result_formats.into(),
             number: self.last_portal,
             weight,
+            seen: Some(self.here()),
+            executes: self.recorded_executes(),
             state: PortalState::Fresh,
         };
         self.portals.insert(name.to_owned(), portal);
@@ -306,7 +317,7 @@ impl Session {
                     Some(Planned::Query(plan)) => plan.clone(),
                     _ => return Err(SqlError::new(SqlState::INTERNAL, "a suspended portal without a query")),
                 };
-                let finished = self.pull(running, &columns, &portal.formats, max_rows, sink).await?;
+                let finished = self.resume(running, &columns, &portal.formats, max_rows, sink).await?;
                 if finished {
                     let tag = super::run::tag(columns.kind, running.returned);
                     portal.state = PortalState::Done;
@@ -322,21 +333,24 @@ impl Session {
         let query = match portal.compiled.as_ref().map(|c| &c.planned) {
             Some(Planned::Query(_)) => {
                 let compiled = self.compile_prepared(&portal.prepared).await?.expect("it has a statement");
-                Some((portal.prepared.clone(), compiled, portal.params.clone()))
+                let is_select =
+                    matches!(&compiled.planned, Planned::Query(plan) if plan.kind == QueryKind::Select);
+                let seen = portal.seen.filter(|_| is_select);
+                Some((portal.prepared.clone(), compiled, portal.params.clone(), seen))
             }
             Some(Planned::Utility(utility)) => match &**utility {
                 Utility::Execute(execute) => {
                     let (prepared, compiled) = self.executed(execute).await?;
                     let params = self.execute_arguments(execute, &prepared).await?;
-                    Some((prepared, compiled, params))
+                    Some((prepared, compiled, params, None))
                 }
                 _ => None,
             },
             None => None,
         };
-        if let Some((prepared, compiled, params)) = query {
-            let (tag, state) =
-                self.run_query(&compiled, &prepared, params, &portal.formats, max_rows, sink).await?;
+        if let Some((prepared, compiled, params, seen)) = query {
+            let fetch = Fetch { formats: &portal.formats, max_rows, seen };
+            let (tag, state) = self.run_query(&compiled, &prepared, params, fetch, sink).await?;
             portal.compiled = Some(compiled);
             portal.state = state;
             match tag {

@@ -4,14 +4,15 @@
 //! rule, not sent. While none of them has left, the whole transaction can be run again and its
 //! answers replaced: the client never learns of the conflict. What is needed for that is recorded
 //! with each Execute. A pipeline is not run again when it holds something that cannot be repeated
-//! (COPY data, a portal fetched in pieces, statements that act outside the transaction), when it is
-//! larger than [`MOST_BYTES`], or when answers have been sent: because they filled the buffer, or
+//! (COPY data, a portal fetched in pieces or executed later than the one bound next, statements that
+//! act outside the transaction), when it is larger than [`MOST_BYTES`], or when answers have been sent: because they filled the buffer, or
 //! because the client asked for them (Flush).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_txn::Savepoint;
 
 use super::plan_cache::Compiled;
 use super::portal::{Portal, PortalState, Prepared, utility_of};
@@ -65,7 +66,7 @@ impl Pipeline {
 }
 
 impl Step {
-    fn portal(&self) -> Portal {
+    fn portal(&self, seen: Savepoint) -> Portal {
         Portal {
             prepared: self.prepared.clone(),
             compiled: self.compiled.clone(),
@@ -73,6 +74,8 @@ impl Step {
             formats: self.formats.clone(),
             number: self.number,
             weight: self.weight,
+            seen: Some(seen),
+            executes: 0,
             state: PortalState::Fresh,
         }
     }
@@ -98,6 +101,11 @@ fn is_repeatable(portal: &Portal) -> bool {
 }
 
 impl Session {
+    /// Executes of the implicit transaction so far, as far as they are recorded.
+    pub(super) fn recorded_executes(&self) -> usize {
+        if self.txn.is_none() { 0 } else { self.pipeline.steps.len() }
+    }
+
     /// An Execute begins.
     pub(super) fn record_execute(&mut self, name: &str, max_rows: u32, mark: usize) {
         if self.txn.is_none() {
@@ -107,7 +115,9 @@ impl Session {
         if pipeline.broken {
             return;
         }
-        let portal = self.portals.get(name).filter(|p| p.is_fresh() && is_repeatable(p));
+        let executes = pipeline.steps.len();
+        let portal = self.portals.get(name);
+        let portal = portal.filter(|p| p.is_fresh() && p.executes == executes && is_repeatable(p));
         let Some(portal) = portal.filter(|p| pipeline.bytes + p.weight <= MOST_BYTES) else {
             return pipeline.give_up();
         };
@@ -189,7 +199,7 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<()> {
         for (step, behind) in steps.iter_mut().zip(between) {
-            let mut portal = step.portal();
+            let mut portal = step.portal(self.here());
             step.start = sink.mark();
             self.run_portal(&mut portal, step.max_rows, sink).await?;
             step.end = sink.mark();

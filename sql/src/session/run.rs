@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_txn::Isolation;
+use cairn_txn::{Isolation, Savepoint};
 
 use super::plan_cache::{Compiled, Executable, PlanKey};
 use super::portal::{PortalState, Prepared, Running};
@@ -21,6 +21,22 @@ use crate::types::{Datum, Type, TypeKind, parse_text};
 
 /// How often a statement is tried.
 pub(super) const TRIES: u32 = 40;
+
+/// How a query's rows are wanted.
+#[derive(Clone, Copy)]
+pub struct Fetch<'a> {
+    /// Result formats.
+    pub formats: &'a [Format],
+    /// Rows at a time; 0: all.
+    pub max_rows: u32,
+    /// Up to where it sees the transaction's own writes; `None`: all of them.
+    pub seen: Option<Savepoint>,
+}
+
+impl Fetch<'_> {
+    /// All rows, as text.
+    pub const ALL: Fetch<'static> = Fetch { formats: &[], max_rows: 0, seen: None };
+}
 
 /// The command tag of a query.
 pub fn tag(kind: QueryKind, rows: u64) -> String {
@@ -235,7 +251,7 @@ impl Session {
         {
             sink.row_description(&plan.columns, &[]);
         }
-        let (tag, _) = self.run_query(compiled, prepared, params, &[], 0, sink).await?;
+        let (tag, _) = self.run_query(compiled, prepared, params, Fetch::ALL, sink).await?;
         self.commit().await?;
         Ok(tag.unwrap_or_default())
     }
@@ -316,7 +332,7 @@ impl Session {
             columns: None,
             compiled: Default::default(),
         };
-        let (tag, _) = self.run_query(&compiled, &prepared, Arc::new([]), &[], 0, sink).await?;
+        let (tag, _) = self.run_query(&compiled, &prepared, Arc::new([]), Fetch::ALL, sink).await?;
         // The commit comes before the statement is called complete.
         if last && self.txn.as_ref().is_some_and(|t| !t.explicit) {
             self.commit().await?;
@@ -326,14 +342,13 @@ impl Session {
     }
 
     /// Runs a query in the open transaction, or in a new implicit one; again after conflicts where
-    /// that can help. The tag is absent when it stopped at `max_rows`.
+    /// that can help. The tag is absent when it stopped at the limit of `fetch`.
     pub(super) async fn run_query(
         &mut self,
         compiled: &Arc<Compiled>,
         prepared: &Prepared,
         params: Arc<[Datum]>,
-        formats: &[Format],
-        max_rows: u32,
+        fetch: Fetch<'_>,
         sink: &mut dyn ResultSink,
     ) -> Result<(Option<String>, PortalState)> {
         let mut compiled = compiled.clone();
@@ -341,7 +356,7 @@ impl Session {
         let mut tries = 0;
         loop {
             self.ensure_transaction();
-            let outcome = self.try_query(&mut compiled, prepared, &params, formats, max_rows, sink).await;
+            let outcome = self.try_query(&mut compiled, prepared, &params, fetch, sink).await;
             let error = match outcome {
                 Ok(done) => {
                     self.apply_effects().await?;
@@ -379,8 +394,7 @@ impl Session {
         compiled: &mut Arc<Compiled>,
         prepared: &Prepared,
         params: &Arc<[Datum]>,
-        formats: &[Format],
-        max_rows: u32,
+        fetch: Fetch<'_>,
         sink: &mut dyn ResultSink,
     ) -> Result<(Option<String>, PortalState)> {
         if let Planned::Query(plan) = &compiled.planned
@@ -418,15 +432,14 @@ impl Session {
         }
         let compiled = compiled.clone();
         let executable = compiled.query.as_ref().expect("a query");
-        self.execute_query(executable, params, formats, max_rows, sink).await
+        self.execute_query(executable, params, fetch, sink).await
     }
 
     async fn execute_query(
         &mut self,
         executable: &Executable,
         params: &Arc<[Datum]>,
-        formats: &[Format],
-        max_rows: u32,
+        fetch: Fetch<'_>,
         sink: &mut dyn ResultSink,
     ) -> Result<(Option<String>, PortalState)> {
         let plan = executable.plan.clone();
@@ -434,6 +447,9 @@ impl Session {
         sink.text_context(&eval.text);
         let txn = self.txn.as_deref_mut().expect("statements run in transactions");
         txn.txn.begin_statement().await?;
+        if let Some(point) = fetch.seen {
+            txn.txn.read_as_of(point);
+        }
         if let Some(direct) = &executable.direct {
             let memory = Memory::new(usize::MAX);
             let mut cx = Context {
@@ -444,7 +460,7 @@ impl Session {
                 isolation: txn.options.isolation,
                 cancel: &self.cancel,
             };
-            let mut output = |row: &[Datum]| sink.row(row, &plan.columns, formats);
+            let mut output = |row: &[Datum]| sink.row(row, &plan.columns, fetch.formats);
             let rows = direct.run(&mut cx, &mut self.scratch, &mut output).await?;
             return Ok((Some(tag(plan.kind, rows)), PortalState::Done));
         }
@@ -456,6 +472,7 @@ impl Session {
             next_row: 0,
             returned: 0,
             done: false,
+            view: None,
         });
         // Changes run to their end whatever the client fetches.
         if plan.kind != QueryKind::Select {
@@ -467,9 +484,11 @@ impl Session {
             }
             running.done = true;
         }
-        if self.pull(&mut running, &plan, formats, max_rows, sink).await? {
+        if self.pull(&mut running, &plan, fetch.formats, fetch.max_rows, sink).await? {
             return Ok((Some(tag(plan.kind, running.returned)), PortalState::Done));
         }
+        let txn = self.txn.as_deref_mut().expect("the statement runs in it");
+        running.view = Some(txn.txn.view().await?);
         Ok((None, PortalState::Running(running)))
     }
 
@@ -487,6 +506,24 @@ impl Session {
             cancel: &self.cancel,
         };
         running.operator.next(&mut cx).await
+    }
+
+    /// Goes on with a suspended plan, which reads where it read before.
+    pub(super) async fn resume(
+        &mut self,
+        running: &mut Running,
+        plan: &QueryPlan,
+        formats: &[Format],
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<bool> {
+        let (Some(txn), Some(view)) = (self.txn.as_deref_mut(), running.view) else {
+            return Err(super::portal::no_portal(""));
+        };
+        let left = txn.txn.enter(view);
+        let outcome = self.pull(running, plan, formats, max_rows, sink).await;
+        self.txn.as_deref_mut().expect("fetching does not end it").txn.leave(left);
+        outcome
     }
 
     /// Returns rows of a running plan, up to `max_rows` (0: all); true at its end.

@@ -40,6 +40,8 @@ struct Named {
     point: Savepoint,
     settings: Saved,
     changes: SchemaChanges,
+    /// Number of the portal bound last before it.
+    last_portal: u64,
 }
 
 impl Session {
@@ -184,6 +186,7 @@ impl Session {
     /// A transaction's end closes its portals.
     fn end_portals(&mut self) {
         self.portals.retain(|_, portal| portal.is_fresh());
+        self.portals.values_mut().for_each(|portal| portal.seen = None);
     }
 
     /// After an error: an implicit transaction is gone, an explicit one has failed.
@@ -198,10 +201,11 @@ impl Session {
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> Result<()> {
         let settings = self.settings.save();
+        let last_portal = self.last_portal;
         let txn = self.explicit("SAVEPOINT")?;
         let point = txn.txn.savepoint();
         let changes = txn.changes.clone();
-        txn.savepoints.push(Named { name: name.to_owned(), point, settings, changes });
+        txn.savepoints.push(Named { name: name.to_owned(), point, settings, changes, last_portal });
         Ok(())
     }
 
@@ -219,6 +223,7 @@ impl Session {
         let position = find_savepoint(&txn.savepoints, name)?;
         txn.savepoints.truncate(position + 1);
         let saved = txn.savepoints[position].settings.clone();
+        let last_portal = txn.savepoints[position].last_portal;
         txn.txn.rollback_to(txn.savepoints[position].point);
         let building = std::mem::take(&mut txn.changes.building);
         let garbage = txn.changes.garbage;
@@ -230,6 +235,8 @@ impl Session {
         txn.changes.count = count + 1;
         txn.failed = false;
         self.settings.restore(&saved);
+        // Later ones may have seen what is gone.
+        self.portals.retain(|_, portal| portal.number <= last_portal);
         Ok(())
     }
 
@@ -240,6 +247,15 @@ impl Session {
                 format!("{what} can only be used in transaction blocks"),
             )
         })
+    }
+
+    /// The present point of the open transaction.
+    pub(super) fn here(&mut self) -> Savepoint {
+        match &mut self.txn {
+            Some(txn) if txn.txn.has_writes() => txn.txn.savepoint(),
+            // Also behind a restart, which numbers writes anew.
+            _ => Savepoint::START,
+        }
     }
 
     /// Locks a plan's tables against schema changes; false when it is out of date and must be made

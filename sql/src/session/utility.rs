@@ -9,6 +9,7 @@ use super::describe::text_column;
 use super::explain::explain;
 use super::plan_cache::Executable;
 use super::portal::{no_statement, utility_of};
+use super::run::Fetch;
 use super::settings::Settings;
 use super::{Outcome, ResultSink, Session, Severity, Work};
 use crate::ast::{DiscardTarget, ObjectName, Set, TransactionModes};
@@ -131,7 +132,7 @@ impl Session {
                 {
                     sink.row_description(&plan.columns, &[]);
                 }
-                let (tag, _) = self.run_query(&compiled, &prepared, params, &[], 0, sink).await?;
+                let (tag, _) = self.run_query(&compiled, &prepared, params, Fetch::ALL, sink).await?;
                 tag.unwrap_or_default()
             }
             Utility::Deallocate(name) => match name {
