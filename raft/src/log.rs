@@ -153,7 +153,7 @@ impl Log {
     /// Whether a spare should be made ready in the background, so that the next segment costs no
     /// commit the time to write it full of zeroes.
     pub fn wants_spare(&self) -> bool {
-        self.offset > self.active.capacity / 2 && self.pool.is_empty()
+        self.offset > self.active.capacity / 2 && self.pool.is_wanted()
     }
 
     /// Whether a record of `padded_len` bytes fits the active segment; if not, [`Log::roll`] first.

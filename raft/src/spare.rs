@@ -40,6 +40,8 @@ struct PoolState {
     spares: Vec<Spare>,
     next_number: u64,
     preparing: bool,
+    /// The last one could not be made: not tried again before the log has had to go on without.
+    failed: bool,
 }
 
 impl SparePool {
@@ -81,10 +83,10 @@ impl SparePool {
         Ok(())
     }
 
-    /// Whether there is none and none on its way.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there is none, none on its way, and one worth a try.
+    pub fn is_wanted(&self) -> bool {
         let state = self.state.lock();
-        state.spares.is_empty() && !state.preparing
+        state.spares.is_empty() && !state.preparing && !state.failed
     }
 
     /// Whether no more should be kept.
@@ -115,6 +117,7 @@ impl SparePool {
     pub async fn prepare_now(&self, needed: u64) -> Result<Spare> {
         let spare = Spare { number: self.new_number(), capacity: needed.next_multiple_of(BLOCK) };
         self.write_zeroes(spare, None).await?;
+        self.state.lock().failed = false;
         Ok(spare)
     }
 
@@ -126,12 +129,19 @@ impl SparePool {
         }
         let spare = Spare { number: self.new_number(), capacity: self.segment_bytes };
         let result = self.write_zeroes(spare, Some(&*runtime)).await;
+        if let Err(error) = &result {
+            // The log tries again by itself when it has to, and fails then if it must.
+            tracing::warn!(%error, "could not prepare a spare log segment");
+            // What there is of it takes up space that others may lack.
+            if let Err(error) = self.disk.remove(&spare_name(spare.number)) {
+                tracing::warn!(%error, "could not remove a half made log segment");
+            }
+        }
         let mut state = self.state.lock();
         state.preparing = false;
-        match result {
-            Ok(()) => state.spares.push(spare),
-            // The log tries again by itself when it has to, and fails then if it must.
-            Err(error) => tracing::warn!(%error, "could not prepare a spare log segment"),
+        state.failed = result.is_err();
+        if result.is_ok() {
+            state.spares.push(spare);
         }
     }
 

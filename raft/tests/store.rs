@@ -315,6 +315,37 @@ fn flushes_bound_what_is_replayed_and_segments_are_recycled() {
 }
 
 #[test]
+fn a_spare_segment_that_does_not_fit_the_disk_leaves_nothing_behind() {
+    let machine = Machine::new(13);
+    let config = StoreConfig { segment_bytes: 256 << 10, ..StoreConfig::default() };
+    machine.env.block_on(async {
+        let store = machine.open_with(config).await.expect("opens");
+        let used = |prefix: &str| {
+            let files = machine.env.disk.contents();
+            let files = files.iter().filter(|(name, _)| name.starts_with(prefix));
+            files.map(|(_, content)| content.len() as u64).sum::<u64>()
+        };
+        let free = 100 << 10;
+        let faults = sim::Faults { capacity_bytes: Some(used("log-") + free), ..Default::default() };
+        machine.env.disk.set_faults(faults);
+        let runtime = machine.env.seams().runtime;
+        for i in 0..40 {
+            put(&store, &format!("k{i}"), &"x".repeat(3000)).await.expect("there is room in the segment");
+            runtime.sleep(Duration::from_millis(100)).await;
+        }
+        assert!(store.stats().log_bytes > 128 << 10, "half of the segment is written");
+        assert_eq!(used("log-spare-"), 0);
+        // With space again it goes on.
+        machine.env.disk.set_faults(sim::Faults::default());
+        for i in 0..200 {
+            put(&store, &format!("k{i}"), &"x".repeat(3000)).await.expect("applied");
+            runtime.sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(get(&store, "k0").map(|value| value.len()), Some(3000));
+    });
+}
+
+#[test]
 fn replay_leads_to_the_same_state() {
     let run = |crashes: bool| {
         let machine = Machine::new(8);
