@@ -550,6 +550,7 @@ impl Core {
                 let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;
                 inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
                 inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
+                inner.flush.engine_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
                 lease_changed |= stats.lease_changed;
             }
             if lease_changed {

@@ -32,7 +32,10 @@ pub(crate) struct FlushState {
     pub(crate) log_bytes: AtomicU64,
     /// Keys that a restart would write.
     pub(crate) keys: AtomicU64,
-    /// Log bytes at which memory was looked at last.
+    /// Bytes written to the engine: more than the log's where intents are resolved, which moves values
+    /// that stand in the log once.
+    pub(crate) engine_bytes: AtomicU64,
+    /// Engine bytes at which memory was looked at last.
     memory_checked_at: AtomicU64,
     /// A flush that the policy asked for is under way.
     running: AtomicBool,
@@ -40,16 +43,16 @@ pub(crate) struct FlushState {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// Log bytes between two looks at the memtables.
+/// Engine bytes between two looks at the memtables.
 const MEMORY_CHECK_BYTES: u64 = 1 << 20;
 
 impl Inner {
     /// Starts a flush if one is due. Called after every batch: cheap when none is.
     pub(crate) fn consider_flush(self: &Inner) {
-        let FlushState { log_bytes, keys, memory_checked_at, running, .. } = &self.flush;
-        let bytes = log_bytes.load(Ordering::Relaxed);
-        let mut due =
-            bytes >= self.config.flush_log_bytes || keys.load(Ordering::Relaxed) >= self.config.flush_keys;
+        let FlushState { log_bytes, keys, engine_bytes, memory_checked_at, running, .. } = &self.flush;
+        let mut due = log_bytes.load(Ordering::Relaxed) >= self.config.flush_log_bytes
+            || keys.load(Ordering::Relaxed) >= self.config.flush_keys;
+        let bytes = engine_bytes.load(Ordering::Relaxed);
         if !due && bytes >= memory_checked_at.load(Ordering::Relaxed) + MEMORY_CHECK_BYTES {
             memory_checked_at.store(bytes, Ordering::Relaxed);
             due = self.engine.stats().memtable_bytes >= self.config.flush_memtable_bytes;
@@ -82,6 +85,7 @@ impl Inner {
         // What is written from here on counts towards the next flush.
         self.flush.log_bytes.store(0, Ordering::Relaxed);
         self.flush.keys.store(0, Ordering::Relaxed);
+        self.flush.engine_bytes.store(0, Ordering::Relaxed);
         self.flush.memory_checked_at.store(0, Ordering::Relaxed);
 
         let thresholds = effects::thresholds(&*self.engine)?;

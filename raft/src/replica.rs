@@ -532,7 +532,9 @@ impl Replica {
             if i + 1 == committed.len() || operations >= BATCH_OPERATIONS || bytes >= BATCH_BYTES {
                 stats.keys += operations as u64;
                 applier.batch().put(Cf::Local, self.state_key.clone(), self.state.encode_to_vec());
-                engine.write(&std::mem::replace(&mut applier, Applier::new(engine)).into_batch())?;
+                let batch = std::mem::replace(&mut applier, Applier::new(engine)).into_batch();
+                stats.bytes += batch.bytes() as u64;
+                engine.write(&batch)?;
                 bytes = 0;
                 for (pending, outcome) in answers.drain(..) {
                     pending.reply.send(match outcome {
@@ -664,6 +666,7 @@ enum Outcome {
 pub(crate) struct ApplyStats {
     pub(crate) entries: u64,
     pub(crate) keys: u64,
+    pub(crate) bytes: u64,
     pub(crate) lease_changed: bool,
 }
 

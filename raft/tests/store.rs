@@ -5,12 +5,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+use cairn_kv::Timestamp;
+use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan};
 use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Strength};
 use cairn_kv::sim::{self, Stopped};
-use cairn_kv::{Timestamp, mvcc};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ProposeError, StoreConfig, StoreError};
 use futures_util::future::join_all;
+use prost::Message as _;
 
 use support::{Machine, OpenStore, content, get, put, small, write};
 
@@ -342,6 +346,45 @@ fn a_spare_segment_that_does_not_fit_the_disk_leaves_nothing_behind() {
             runtime.sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(get(&store, "k0").map(|value| value.len()), Some(3000));
+    });
+}
+
+#[test]
+fn what_small_commands_write_to_the_engine_is_flushed_in_time() {
+    let machine = Machine::new(12);
+    let config = StoreConfig { flush_memtable_bytes: 4 << 20, ..StoreConfig::default() };
+    machine.env.block_on(async {
+        let store = machine.open_with(config).await.expect("opens");
+        let lease = store.lease(FIRST_RANGE).expect("leads");
+        let txn_id = [7; 16];
+        let value = Bytes::from("x".repeat(1 << 20));
+        for i in 0..6 {
+            let values = vec![ProvisionalValue { seq: 1, value: Some(value.clone()) }];
+            let intent = LockValue { format: LOCK_FORMAT, write_ts: 5, values, ..LockValue::default() };
+            let key = mvcc::lock_key(format!("k{i}").as_bytes(), Strength::Intent, &txn_id);
+            let locks = vec![RawWrite { key, value: Some(intent.encode_to_vec().into()) }];
+            let effects = Effects { format: EFFECTS_FORMAT, locks, ..Effects::default() };
+            store.propose(FIRST_RANGE, lease, effects).await.expect("applied");
+        }
+        store.flush().await.expect("flushed");
+        let before = store.stats();
+        // A few bytes of log that move six MiB.
+        let span = |range: std::ops::Range<u32>| ResolveSpan {
+            start: format!("k{}", range.start).into(),
+            end: format!("k{}", range.end).into(),
+            txn_id: Bytes::copy_from_slice(&txn_id),
+            commit_ts: 1_000_000,
+            ignored_seqs: Vec::new(),
+        };
+        for resolves in [vec![span(0..3)], vec![span(3..6)]] {
+            let effects = Effects { format: EFFECTS_FORMAT, resolves, ..Effects::default() };
+            store.propose(FIRST_RANGE, lease, effects).await.expect("applied");
+        }
+        machine.env.seams().runtime.sleep(Duration::from_secs(1)).await;
+        let after = store.stats();
+        assert!(after.log_bytes - before.log_bytes < 64 << 10, "{before:?} {after:?}");
+        assert!(after.flushes > before.flushes, "{before:?} {after:?}");
+        assert_eq!(get(&store, "k4").map(|value| value.len()), Some(1 << 20));
     });
 }
 

@@ -98,6 +98,16 @@ impl WriteBatch {
         self.ops.push(WriteOp::DeleteRange { cf, start: start.into(), end: end.into() });
     }
 
+    /// Bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let bytes = self.ops.iter().map(|op| match op {
+            WriteOp::Put { key, value, .. } => key.len() + value.len(),
+            WriteOp::Delete { key, .. } => key.len(),
+            WriteOp::DeleteRange { start, end, .. } => start.len() + end.len(),
+        });
+        bytes.sum()
+    }
+
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
