@@ -23,6 +23,8 @@ enum Kind {
     Int(i64, i64, Unit),
     /// One of a list (lower case).
     Enum(&'static [&'static str]),
+    /// One of a list, of which one is not supported.
+    EnumBut(&'static [&'static str], &'static str),
     Text,
     TimeZone,
     DateStyle,
@@ -159,7 +161,7 @@ static DEFINITIONS: &[Definition] = &[
     setting(
         "synchronous_commit",
         "on",
-        Kind::Enum(&["on", "local", "remote_write", "remote_apply"]),
+        Kind::EnumBut(&["local", "remote_write", "remote_apply", "on", "off"], "off"),
         "Commits are always durable; off is refused.",
     ),
     setting(
@@ -185,6 +187,10 @@ static DEFINITIONS: &[Definition] = &[
     ),
     setting("xmloption", "content", Kind::Only("content"), "What XML without a mark is."),
 ];
+
+/// Values that PostgreSQL takes and does not list: name, value, what SHOW prints.
+const HIDDEN: [(&str, &str, &str); 2] =
+    [("client_min_messages", "debug", "debug2"), ("client_min_messages", "info", "info")];
 
 /// One value: as SHOW prints it and, for numbers and booleans, as a number in the base unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -459,7 +465,7 @@ fn parse(definition: &Definition, text: &str, initial: bool) -> Result<Value> {
             }
             value(&show_number(number, unit), number)
         }
-        Kind::Enum(values) => {
+        Kind::Enum(values) | Kind::EnumBut(values, _) => {
             let lower = text.to_ascii_lowercase();
             // Booleans' other spellings are accepted where "on" is a value.
             let lower = match parse_bool(&lower) {
@@ -467,7 +473,13 @@ fn parse(definition: &Definition, text: &str, initial: bool) -> Result<Value> {
                 Some(false) if values.contains(&"off") => "off".to_owned(),
                 _ => lower,
             };
+            if let Some((_, _, shown)) = HIDDEN.iter().find(|(n, v, _)| *n == name && *v == lower) {
+                return value(shown, 0);
+            }
             match values.iter().position(|v| *v == lower) {
+                Some(_) if matches!(definition.kind, Kind::EnumBut(_, refused) if refused == lower) => {
+                    Err(SqlError::unsupported(format_args!("{name} = {text}")))
+                }
                 Some(position) => value(values[position], position as i64),
                 None => Err(invalid(name, text).hint(format!("Available values: {}.", values.join(", ")))),
             }

@@ -42,6 +42,16 @@ SET lc_time = 'en_US.UTF-8';
 SET quote_all_identifiers = on;
 --! differs: commits are durable
 SET synchronous_commit = off;
+--! differs: commits are durable
+SET synchronous_commit = 0;
+SET synchronous_commit = sometimes;
+SET synchronous_commit = yes;
+SHOW synchronous_commit;
+SET client_min_messages = debug;
+SHOW client_min_messages;
+SET client_min_messages = info;
+SHOW client_min_messages;
+RESET client_min_messages;
 --! differs: there is one way
 SELECT set_config('xmloption', 'document', false);
 --! differs: another error
