@@ -81,6 +81,5 @@ impl Operator for Project {
 
 /// Evaluates programs over a batch's selected rows.
 pub fn project(exprs: &[Program], cx: &Context<'_>, batch: &Batch) -> Result<Batch> {
-    let columns = exprs.iter().map(|e| e.eval(cx.eval, batch)).collect::<Result<Vec<_>>>()?;
-    Ok(Batch::new(columns, batch.len()))
+    Ok(Batch::new(Program::eval_all(exprs, cx.eval, batch)?, batch.len()))
 }

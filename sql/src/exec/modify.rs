@@ -207,7 +207,7 @@ async fn insert(
     batch: &Batch,
 ) -> Result<Batch> {
     super::reserve_sequences(cx, &plan.sequences, batch.rows as u64).await?;
-    let columns = plan.values.iter().map(|p| p.eval(cx.eval, batch)).collect::<Result<Vec<_>>>()?;
+    let columns = Program::eval_all(&plan.values, cx.eval, batch)?;
     let mut row_ids = match plan.writer.hidden {
         Some(_) => cx.node.new_row_ids(batch.rows as u64).await?,
         None => 0,

@@ -23,6 +23,8 @@ pub const MAX_DEPTH: usize = 400;
 pub struct Program {
     root: Node,
     ty: Type,
+    /// Calls of volatile functions in it.
+    volatile_calls: usize,
 }
 
 /// A node of the compiled tree.
@@ -97,7 +99,8 @@ impl Program {
     /// Compiles an expression.
     pub fn compile(scalar: &Scalar) -> Result<Program> {
         let context = EvalContext::constant();
-        Ok(Program { root: compile(scalar, 0, &context)?, ty: scalar.ty() })
+        let root = compile(scalar, 0, &context)?;
+        Ok(Program { volatile_calls: scalar.volatile_calls(), root, ty: scalar.ty() })
     }
 
     /// Compiles several.
@@ -147,6 +150,26 @@ impl Program {
     /// Evaluates over the selected rows of a batch: one value for each, in order.
     pub fn eval(&self, context: &EvalContext, batch: &Batch) -> Result<Arc<Column>> {
         vector::eval(&self.root, context, batch)
+    }
+
+    /// Evaluates several over the selected rows of a batch. The calls of volatile functions go row by
+    /// row: `nextval` is told from `nextval` by which comes first.
+    pub fn eval_all(programs: &[Program], context: &EvalContext, batch: &Batch) -> Result<Vec<Arc<Column>>> {
+        if programs.iter().map(|p| p.volatile_calls).sum::<usize>() < 2 {
+            return programs.iter().map(|p| p.eval(context, batch)).collect();
+        }
+        let mut columns: Vec<Column> = programs.iter().map(|p| Column::new(p.ty.kind, batch.len())).collect();
+        let mut bytes = 0;
+        for i in 0..batch.len() {
+            let row = batch.row(i);
+            for (column, program) in columns.iter_mut().zip(programs) {
+                let value = program.eval_row_ref(context, &row)?;
+                bytes += value.heap_size();
+                vector::check_size(bytes, i + 1)?;
+                column.push(&value);
+            }
+        }
+        Ok(columns.into_iter().map(Arc::new).collect())
     }
 
     /// The selected rows (physical numbers) for which a predicate is true.

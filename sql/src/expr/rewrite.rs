@@ -110,6 +110,17 @@ impl Scalar {
         })
     }
 
+    /// How often it calls volatile functions.
+    pub fn volatile_calls(&self) -> usize {
+        let mut calls = 0;
+        self.any(&mut |s| {
+            calls += matches!(s, Scalar::Call { function, .. } if function.volatility == Volatility::Volatile)
+                as usize;
+            false
+        });
+        calls
+    }
+
     /// Whether two expressions are the same, positions aside.
     pub fn same(&self, other: &Scalar) -> bool {
         let shapes = match (self, other) {

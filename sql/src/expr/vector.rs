@@ -405,6 +405,15 @@ fn booleans(len: usize, mut value: impl FnMut(usize) -> Option<bool>) -> Vector 
 /// What a function may return for all rows of a batch together: as much as PostgreSQL allows one value.
 const MOST_BYTES: usize = 1 << 30;
 
+/// Fails where the values of so many rows are too large together.
+pub(super) fn check_size(bytes: usize, rows: usize) -> Result<()> {
+    if bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory")
+        .detail(format!("The values of {rows} rows together are larger than 1 GiB.")))
+}
+
 fn call_rows(call: &Call, context: &EvalContext, batch: &Batch, rows: Rows<'_>) -> Result<Vector> {
     let len = rows.len();
     let args = call.args.iter().map(|a| evaluate(a, context, batch, rows)).collect::<Result<Vec<_>>>()?;
@@ -436,10 +445,7 @@ fn call_rows(call: &Call, context: &EvalContext, batch: &Batch, rows: Rows<'_>) 
         let value = call.function.call(context, &call.types, &values)?;
         if varies {
             bytes += value.heap_size();
-            if bytes > MOST_BYTES {
-                return Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory")
-                    .detail(format!("The values of {} rows together are larger than 1 GiB.", i + 1)));
-            }
+            check_size(bytes, i + 1)?;
         }
         column.push(&value);
     }

@@ -106,8 +106,21 @@ impl Builder<'_> {
                 let rows = wanted.map_or(node.rows, |w| w.min(node.rows));
                 let fraction = if blocks(&node) { 1.0 } else { (rows / node.rows.max(1.0)).min(1.0) };
                 let cost = node.cost * fraction;
-                let op = Op::Limit { input: Box::new(node), limit, offset };
-                Ordered { node: Node { op, schema, rows, cost }, order, fixed }
+                let skips = constant(&offset) != Some(0);
+                let limited = |input: Node, schema: Vec<OutputColumn>, cost| {
+                    let op = Op::Limit { input: Box::new(input), limit, offset };
+                    Node { op, schema, rows, cost }
+                };
+                let node = match node.op {
+                    // Rows that are left out are not evaluated, where that can be told.
+                    Op::Project { input, exprs } if !skips && exprs.iter().any(Scalar::is_volatile) => {
+                        let below = input.schema.clone();
+                        let input = Box::new(limited(*input, below, cost));
+                        Node { op: Op::Project { input, exprs }, schema, rows, cost }
+                    }
+                    op => limited(Node { op, ..node }, schema, cost),
+                };
+                Ordered { node, order, fixed }
             }
             logical::Op::Distinct { input, on } => {
                 let below = self.build(*input, &Wish::default());
