@@ -86,7 +86,7 @@ impl Bitmap {
 #[derive(Clone, Debug)]
 pub struct Strings {
     /// Ends of the strings; the first entry is 0.
-    ends: Vec<u32>,
+    ends: Vec<usize>,
     bytes: Vec<u8>,
 }
 
@@ -100,15 +100,14 @@ impl Strings {
     /// String `i`.
     #[inline]
     pub fn get(&self, i: usize) -> &[u8] {
-        &self.bytes[self.ends[i] as usize..self.ends[i + 1] as usize]
+        &self.bytes[self.ends[i]..self.ends[i + 1]]
     }
 
     /// Appends a string.
     #[inline]
     pub fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
-        let end = u32::try_from(self.bytes.len()).expect("a batch holds less than 4 GiB of text");
-        self.ends.push(end);
+        self.ends.push(self.bytes.len());
     }
 
     /// Number of strings.
@@ -511,7 +510,7 @@ impl Column {
             Values::I64(v) => v.len() * 8,
             Values::F64(v) => v.len() * 8,
             Values::Uuid(v) => v.len() * 16,
-            Values::Text(v) | Values::Bytea(v) => v.bytes.len() + v.ends.len() * 4,
+            Values::Text(v) | Values::Bytea(v) => v.bytes.len() + v.ends.len() * 8,
             Values::Any(v) => v.iter().map(|d| d.heap_size() + std::mem::size_of::<Datum>()).sum(),
         };
         values + self.nulls.as_ref().map_or(0, |n| n.len() / 8)

@@ -320,6 +320,7 @@ impl Client {
                 let mut values = [None, None];
                 let mut found = |position: usize, value: Option<&[u8]>| {
                     values[position] = value.map(Bytes::copy_from_slice);
+                    true
                 };
                 running.txn.get_many(&rows.map(key), &mut found).await?;
                 for (row, value) in rows.into_iter().zip(values) {

@@ -98,3 +98,40 @@ async fn giants_are_answered_or_refused_in_bounded_memory() {
     assert_eq!(run(&client, "SELECT count(*) FROM t").await, Ok("0".to_owned()));
     node.stop();
 }
+
+#[tokio::test]
+async fn large_rows_behind_an_index_are_fetched_a_few_at_a_time() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &[]);
+    let client = connect(&node).await;
+    let fill = "CREATE TABLE wide (id int PRIMARY KEY, a int, b text); CREATE INDEX wide_a ON wide (a);
+                INSERT INTO wide SELECT i, i, repeat('x', 1 << 20) FROM generate_series(1, 120) i";
+    client.batch_execute(fill).await.unwrap();
+    node.stop();
+    let node = Node::start(root.path(), &[]);
+    let mut client = connect(&node).await;
+    client.batch_execute("SET enable_hashjoin = off; SET enable_seqscan = off").await.unwrap();
+    for (plan, sql) in [
+        ("Index Scan using wide_a", "SELECT b FROM wide WHERE a BETWEEN 1 AND 110 ORDER BY a"),
+        ("Lookup", "SELECT w.b FROM generate_series(1, 110) AS g(n) LEFT JOIN wide w ON w.a = g.n"),
+    ] {
+        let explained = client.simple_query(&format!("EXPLAIN {sql}")).await.unwrap();
+        let lines = explained.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        let text: Vec<&str> = lines.collect();
+        assert!(text.iter().any(|line| line.contains(plan)), "{text:?}");
+        let before = node.memory_peak_kb();
+        let transaction = client.transaction().await.unwrap();
+        let portal = transaction.bind(sql, &[]).await.unwrap();
+        for _ in 0..2 {
+            let rows = transaction.query_portal(&portal, 2).await.unwrap();
+            assert!(rows.iter().all(|row| row.get::<_, &str>(0).len() == 1 << 20));
+        }
+        transaction.rollback().await.unwrap();
+        let grown = node.memory_peak_kb() - before;
+        assert!(grown < 48 << 10, "{sql}: {grown} KiB more for a few rows of a MiB");
+    }
+    node.stop();
+}

@@ -66,7 +66,8 @@ struct Pairs {
     from: usize,
 }
 
-const NONE: u32 = u32::MAX;
+/// In place of a right row: a row of NULLs.
+pub const NONE: u32 = u32::MAX;
 
 impl Plan for Arc<HashJoinPlan> {
     fn open(&self, meters: &Meters) -> Box<dyn Operator> {

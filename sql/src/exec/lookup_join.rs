@@ -7,17 +7,20 @@ use cairn_kv::seam::BoxFuture;
 use cairn_txn::Scan;
 
 use super::access::AccessPlan;
-use super::hash_join::{extend_pairs, join_rows};
-use super::scan::{Decoder, fetch_rows, read_row};
+use super::hash_join::{NONE, join_rows};
+use super::scan::{Decoder, dangling, read_row};
 use super::{Context, Meters, Operator, Plan, PlanRef};
 use crate::Result;
-use crate::batch::{Batch, Column};
+use crate::batch::{BATCH_BYTES, Batch, Column};
 use crate::catalog::TableDesc;
 use crate::expr::Program;
 use crate::plan::physical::JoinKind;
 use crate::storage::entry::TableLayout;
 use crate::storage::key::PREFIX_LEN;
 use crate::types::TypeKind;
+
+/// Rows that are found before they are fetched.
+const FIND_ROWS: usize = 4096;
 
 /// A lookup join.
 pub struct LookupJoinPlan {
@@ -51,68 +54,123 @@ impl LookupJoinPlan {
 struct LookupJoin {
     plan: Arc<LookupJoinPlan>,
     left: Box<dyn Operator>,
+    probe: Option<Probe>,
+}
+
+/// A left batch at work. Its matches are fetched in pieces: one left row may have more of them, or
+/// larger ones, than are wanted in memory at once.
+struct Probe {
+    batch: Batch,
+    /// The left row whose matches are looked for next; those before it have theirs.
+    row: usize,
+    /// Where its index entries go on, if some have been found.
+    rest: Option<Scan>,
+    /// Rows that were found: of which left row they are matches, and their keys.
+    left: Vec<u32>,
+    keys: Vec<Bytes>,
+    /// Those before it are fetched.
+    fetched: usize,
+    /// The first left row of which the last piece may not have had all matches.
+    unsettled: usize,
+    /// Whether it has had one.
+    matched: bool,
 }
 
 impl Plan for Arc<LookupJoinPlan> {
     fn open(&self, meters: &Meters) -> Box<dyn Operator> {
-        Box::new(LookupJoin { plan: self.clone(), left: self.left.open(meters) })
+        Box::new(LookupJoin { plan: self.clone(), left: self.left.open(meters), probe: None })
     }
 }
 
-impl LookupJoinPlan {
-    /// For each left row the keys of the rows its index entries lead to: left row numbers and keys.
-    async fn keys(&self, batch: &Batch, cx: &mut Context<'_>) -> Result<(Vec<u32>, Vec<Bytes>)> {
-        let index = &self.layout.indexes[self.access.index];
-        let primary = self.layout.primary().prefix;
-        let (mut left, mut keys) = (Vec::new(), Vec::new());
+impl Probe {
+    fn new(batch: Batch) -> Probe {
+        Probe {
+            batch,
+            row: 0,
+            rest: None,
+            left: Vec::new(),
+            keys: Vec::new(),
+            fetched: 0,
+            unsettled: 0,
+            matched: false,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.row == self.batch.rows && self.fetched == self.keys.len()
+    }
+
+    /// Finds the next rows that index entries lead to.
+    async fn find(&mut self, plan: &LookupJoinPlan, cx: &mut Context<'_>) -> Result<()> {
+        let index = &plan.layout.indexes[plan.access.index];
+        let primary = plan.layout.primary().prefix;
+        let (left, keys) = (&mut self.left, &mut self.keys);
+        left.clear();
+        keys.clear();
+        self.fetched = 0;
         let mut row = Vec::new();
         // Points of a unique secondary index: entries first, all at once.
         let mut points: Vec<(u32, Bytes)> = Vec::new();
-        for i in 0..batch.rows {
-            read_row(batch, i, &mut row);
-            if self.access.unique {
+        while self.row < self.batch.rows && keys.len() + points.len() < FIND_ROWS {
+            cx.check_cancel()?;
+            let number = self.row as u32;
+            if plan.access.unique {
+                read_row(&self.batch, self.row, &mut row);
+                self.row += 1;
                 let mut key = Vec::with_capacity(32);
-                if self.access.point(&self.layout, cx.eval, &row, &mut key)? {
-                    match self.access.index {
+                if plan.access.point(&plan.layout, cx.eval, &row, &mut key)? {
+                    match plan.access.index {
                         0 => {
-                            left.push(i as u32);
+                            left.push(number);
                             keys.push(key.into());
                         }
-                        _ => points.push((i as u32, key.into())),
+                        _ => points.push((number, key.into())),
                     }
                 }
                 continue;
             }
-            let Some(span) = self.access.span(&self.layout, cx.eval, &row)? else { continue };
-            let mut scan = Scan { start: span.start, end: span.end, reverse: self.access.reverse };
-            loop {
-                cx.check_cancel()?;
-                let mut failure = None;
-                let next = cx
-                    .txn
-                    .scan(&scan, &mut |key, value| {
-                        if self.access.index == 0 {
-                            keys.push(Bytes::copy_from_slice(key));
-                        } else {
-                            match index.primary_key(&key[PREFIX_LEN..], value) {
-                                Ok(primary_key) => keys.push([&primary, primary_key].concat().into()),
-                                Err(error) => failure = Some(error),
-                            }
-                        }
-                        failure.is_none()
-                    })
-                    .await?;
-                if let Some(error) = failure {
-                    return Err(error);
+            let scan = match self.rest.take() {
+                Some(rest) => Some(rest),
+                None => {
+                    read_row(&self.batch, self.row, &mut row);
+                    let span = plan.access.span(&plan.layout, cx.eval, &row)?;
+                    span.map(|span| Scan { start: span.start, end: span.end, reverse: plan.access.reverse })
                 }
-                match next {
-                    Some(next) if scan.reverse => scan.end = next,
-                    Some(next) => scan.start = next,
-                    None => break,
+            };
+            let Some(mut scan) = scan else {
+                self.row += 1;
+                continue;
+            };
+            let mut failure = None;
+            let next = cx
+                .txn
+                .scan(&scan, &mut |key, value| {
+                    if plan.access.index == 0 {
+                        keys.push(Bytes::copy_from_slice(key));
+                    } else {
+                        match index.primary_key(&key[PREFIX_LEN..], value) {
+                            Ok(primary_key) => keys.push([&primary, primary_key].concat().into()),
+                            Err(error) => failure = Some(error),
+                        }
+                    }
+                    failure.is_none() && keys.len() < FIND_ROWS
+                })
+                .await?;
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            left.resize(keys.len(), number);
+            match next {
+                None => self.row += 1,
+                Some(next) => {
+                    if scan.reverse {
+                        scan.end = next;
+                    } else {
+                        scan.start = next;
+                    }
+                    self.rest = Some(scan);
                 }
             }
-            left.resize(keys.len(), i as u32);
-            cx.memory.take(0)?;
         }
         if !points.is_empty() {
             let entries: Vec<Bytes> = points.iter().map(|(_, key)| key.clone()).collect();
@@ -122,50 +180,105 @@ impl LookupJoinPlan {
                         left.push(points[position].0);
                         keys.push([&primary, primary_key].concat().into());
                     }
+                    true
                 })
                 .await?;
         }
-        Ok((left, keys))
+        Ok(())
     }
 
-    async fn join(&self, batch: &Batch, cx: &mut Context<'_>) -> Result<Batch> {
-        let (mut left, keys) = self.keys(batch, cx).await?;
-        let rows = match self.access.index == 0 && self.access.unique {
-            // Here a key is a guess, not something an entry led to.
-            true => {
-                let mut columns = self.decoder.columns(keys.len());
-                let mut found = Vec::new();
-                let mut failure = None;
-                cx.txn
-                    .get_many(&keys, &mut |position, value| {
-                        if let Some(value) = value {
-                            found.push(left[position]);
-                            if let Err(error) = self.decoder.decode(&keys[position], value, &mut columns) {
-                                failure.get_or_insert(error);
-                            }
-                        }
-                    })
-                    .await?;
-                if let Some(error) = failure {
-                    return Err(error);
+    /// Fetches rows up to about [`BATCH_BYTES`] of pairs; returns the left row of each, and them.
+    async fn fetch(
+        &mut self,
+        plan: &LookupJoinPlan,
+        cx: &mut Context<'_>,
+    ) -> Result<(Vec<u32>, Vec<Column>)> {
+        let (left, keys) = (&self.left[self.fetched..], &self.keys[self.fetched..]);
+        // Otherwise a key is not a guess but something that an entry led to.
+        let guessed = plan.access.index == 0 && plan.access.unique;
+        let varying: Vec<&Column> =
+            self.batch.columns.iter().map(Arc::as_ref).filter(|c| c.varies()).collect();
+        let mut columns = plan.decoder.columns(keys.len());
+        let mut found = Vec::with_capacity(keys.len());
+        let (mut bytes, mut failure) = (0, None);
+        let fetched = cx
+            .txn
+            .get_many(keys, &mut |position, value| {
+                let outcome = match value {
+                    Some(value) => {
+                        let row = left[position];
+                        found.push(row);
+                        bytes += value.len();
+                        bytes += varying.iter().map(|c| c.heap_size(row as usize)).sum::<usize>();
+                        plan.decoder.decode(&keys[position], value, &mut columns)
+                    }
+                    None if guessed => Ok(()),
+                    None => Err(dangling(&keys[position])),
+                };
+                match outcome {
+                    Ok(()) => bytes < BATCH_BYTES,
+                    Err(error) => {
+                        failure = Some(error);
+                        false
+                    }
                 }
-                left = found;
-                Batch::new(columns.into_iter().map(Arc::new).collect(), left.len())
-            }
-            false => fetch_rows(cx, &keys, &self.decoder).await?,
-        };
-        let columns: Vec<Column> = rows.columns.into_iter().map(Arc::unwrap_or_clone).collect();
-        let mut right: Vec<u32> = (0..rows.rows as u32).collect();
-        if let Some(residual) = &self.residual {
-            let pairs = join_rows(batch, &left, &columns, &self.kinds, &right);
+            })
+            .await?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.fetched += fetched;
+        Ok((found, columns))
+    }
+
+    /// The next piece of the join; it may be empty.
+    async fn piece(&mut self, plan: &LookupJoinPlan, cx: &mut Context<'_>) -> Result<Batch> {
+        if self.fetched == self.keys.len() {
+            self.find(plan, cx).await?;
+        }
+        let (mut left, columns) = self.fetch(plan, cx).await?;
+        let mut right: Vec<u32> = (0..left.len() as u32).collect();
+        if let Some(residual) = &plan.residual {
+            let pairs = join_rows(&self.batch, &left, &columns, &plan.kinds, &right);
             let kept = residual.select(cx.eval, &pairs)?;
             left = kept.iter().map(|i| left[*i as usize]).collect();
             right = kept;
         }
-        let (left, right) = extend_pairs(self.kind, batch.rows, left, right);
-        let only_left = matches!(self.kind, JoinKind::Semi | JoinKind::Anti);
+        let (left, right) = self.settle(plan.kind, left, right);
+        let only_left = matches!(plan.kind, JoinKind::Semi | JoinKind::Anti);
         let columns = if only_left { &[][..] } else { &columns[..] };
-        Ok(join_rows(batch, &left, columns, &self.kinds, &right))
+        Ok(join_rows(&self.batch, &left, columns, &plan.kinds, &right))
+    }
+
+    /// From matching pairs, in order of the left, to those that the kind of join returns.
+    fn settle(&mut self, kind: JoinKind, left: Vec<u32>, right: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
+        // The first left row that further matches may be found for.
+        let open = self.left.get(self.fetched).map_or(self.row, |row| *row as usize);
+        let mut out = (Vec::with_capacity(left.len()), Vec::with_capacity(left.len()));
+        let mut put = |left: u32, right: u32| {
+            out.0.push(left);
+            out.1.push(right);
+        };
+        let mut pairs = left.into_iter().zip(right).peekable();
+        for row in self.unsettled..=open {
+            while let Some((left, right)) = pairs.next_if(|(left, _)| *left as usize == row) {
+                match kind {
+                    JoinKind::Semi if !self.matched => put(left, NONE),
+                    JoinKind::Semi | JoinKind::Anti => {}
+                    JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => put(left, right),
+                }
+                self.matched = true;
+            }
+            if row < open {
+                let outer = matches!(kind, JoinKind::Left | JoinKind::Full | JoinKind::Anti);
+                if outer && !self.matched {
+                    put(row as u32, NONE);
+                }
+                self.matched = false;
+            }
+        }
+        self.unsettled = open;
+        out
     }
 }
 
@@ -173,14 +286,21 @@ impl Operator for LookupJoin {
     fn next<'a>(&'a mut self, cx: &'a mut Context<'_>) -> BoxFuture<'a, Result<Option<Batch>>> {
         Box::pin(async move {
             let plan = self.plan.clone();
-            while let Some(batch) = self.left.next(cx).await? {
+            loop {
+                let Some(probe) = &mut self.probe else {
+                    let Some(batch) = self.left.next(cx).await? else { return Ok(None) };
+                    self.probe = Some(Probe::new(batch.compact()));
+                    continue;
+                };
                 cx.check_cancel()?;
-                let joined = plan.join(&batch.compact(), cx).await?;
+                let joined = probe.piece(&plan, cx).await?;
+                if probe.is_done() {
+                    self.probe = None;
+                }
                 if joined.rows > 0 {
                     return Ok(Some(joined));
                 }
             }
-            Ok(None)
         })
     }
 }

@@ -242,14 +242,23 @@ impl ScanPlan {
 
 impl Plan for Arc<ScanPlan> {
     fn open(&self, _: &Meters) -> Box<dyn Operator> {
-        Box::new(TableScan { plan: self.clone(), rest: Rest::Unopened, returned: 0 })
+        Box::new(TableScan { plan: self.clone(), rest: Rest::Unopened, ahead: Ahead::default(), returned: 0 })
     }
 }
 
 struct TableScan {
     plan: Arc<ScanPlan>,
     rest: Rest,
+    ahead: Ahead,
     returned: u64,
+}
+
+/// Rows that entries have led to and that are not looked up yet.
+#[derive(Default)]
+struct Ahead {
+    keys: Vec<Bytes>,
+    /// Those before it are.
+    from: usize,
 }
 
 enum Rest {
@@ -284,7 +293,7 @@ impl Operator for TableScan {
                     }),
                 };
             }
-            while let Rest::Span(scan) = &mut self.rest {
+            loop {
                 cx.check_cancel()?;
                 let plan = &self.plan;
                 // Where the parent wants few rows, no more are decoded; a filter may drop some.
@@ -293,16 +302,29 @@ impl Operator for TableScan {
                     Some(limit) => limit.saturating_sub(self.returned).saturating_mul(4).max(64),
                     None => u64::MAX,
                 };
-                let (batch, next) = match &plan.way {
-                    Way::Direct(decoder) => scan_chunk(cx, scan, decoder, wanted).await?,
-                    Way::Lookup(decoder) => lookup_chunk(cx, scan, plan, decoder, wanted).await?,
-                };
-                match next {
-                    Some(next) if scan.reverse => scan.end = next,
-                    Some(next) => scan.start = next,
-                    None => self.rest = Rest::Nothing,
+                let mut batch = Batch::default();
+                if let Rest::Span(scan) = &mut self.rest
+                    && self.ahead.is_empty()
+                {
+                    let next = match &plan.way {
+                        Way::Direct(decoder) => {
+                            let (rows, next) = scan_chunk(cx, scan, decoder, wanted).await?;
+                            batch = rows;
+                            next
+                        }
+                        Way::Lookup(_) => self.ahead.scan(cx, scan, plan, wanted).await?,
+                    };
+                    match next {
+                        Some(next) if scan.reverse => scan.end = next,
+                        Some(next) => scan.start = next,
+                        None => self.rest = Rest::Nothing,
+                    }
+                } else if self.ahead.is_empty() {
+                    return Ok(None);
                 }
-                let mut batch = batch;
+                if let Way::Lookup(decoder) = &plan.way {
+                    batch = self.ahead.fetch(cx, decoder).await?;
+                }
                 if let Some(filter) = &self.plan.filter
                     && batch.rows > 0
                 {
@@ -313,7 +335,6 @@ impl Operator for TableScan {
                     return Ok(Some(batch));
                 }
             }
-            Ok(None)
         })
     }
 }
@@ -328,7 +349,7 @@ async fn point(cx: &mut Context<'_>, plan: &ScanPlan) -> Result<Batch> {
     let Some(value) = cx.txn.get(&key).await? else { return Ok(Batch::default()) };
     if let Way::Lookup(_) = &plan.way {
         let row_key: Bytes = [&plan.layout.primary().prefix, &value[..]].concat().into();
-        return fetch_rows(cx, &[row_key], decoder).await;
+        return fetch_rows(cx, &[row_key], decoder).await.map(|(batch, _)| batch);
     }
     let mut columns = decoder.columns(1);
     decoder.decode(&key, &value, &mut columns)?;
@@ -377,58 +398,79 @@ async fn scan_chunk(
     Ok((Batch::new(columns.into_iter().map(Arc::new).collect(), rows), next))
 }
 
-/// Decodes the rows that a chunk of a secondary index leads to.
-async fn lookup_chunk(
-    cx: &mut Context<'_>,
-    scan: &Scan,
-    plan: &ScanPlan,
-    decoder: &Decoder,
-    wanted: u64,
-) -> Result<(Batch, Option<Bytes>)> {
-    let wanted = (wanted as usize).min(LOOKUP_ROWS);
-    let index = &plan.layout.indexes[plan.access.index];
-    let prefix = plan.layout.primary().prefix;
-    let mut keys: Vec<Bytes> = Vec::new();
-    let mut failure = None;
-    let next = cx
-        .txn
-        .scan(scan, &mut |key, value| match index.primary_key(&key[PREFIX_LEN..], value) {
-            Ok(primary_key) => {
-                keys.push([&prefix, primary_key].concat().into());
-                keys.len() < wanted
-            }
-            Err(error) => {
-                failure = Some(error);
-                false
-            }
-        })
-        .await?;
-    if let Some(error) = failure {
-        return Err(error);
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.from == self.keys.len()
     }
-    let batch = fetch_rows(cx, &keys, decoder).await?;
-    Ok((batch, next))
+
+    /// Finds the rows that a chunk of a secondary index leads to; returns where to go on.
+    async fn scan(
+        &mut self,
+        cx: &mut Context<'_>,
+        scan: &Scan,
+        plan: &ScanPlan,
+        wanted: u64,
+    ) -> Result<Option<Bytes>> {
+        let wanted = (wanted as usize).min(LOOKUP_ROWS);
+        let index = &plan.layout.indexes[plan.access.index];
+        let prefix = plan.layout.primary().prefix;
+        let keys = &mut self.keys;
+        keys.clear();
+        self.from = 0;
+        let mut failure = None;
+        let next = cx
+            .txn
+            .scan(scan, &mut |key, value| match index.primary_key(&key[PREFIX_LEN..], value) {
+                Ok(primary_key) => {
+                    keys.push([&prefix, primary_key].concat().into());
+                    keys.len() < wanted
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            })
+            .await?;
+        failure.map_or(Ok(next), Err)
+    }
+
+    /// Looks up as many as make a batch.
+    async fn fetch(&mut self, cx: &mut Context<'_>, decoder: &Decoder) -> Result<Batch> {
+        let (batch, fetched) = fetch_rows(cx, &self.keys[self.from..], decoder).await?;
+        self.from += fetched;
+        Ok(batch)
+    }
 }
 
-/// Reads rows by their whole keys, in order. All must exist: an index entry led to them.
-pub async fn fetch_rows(cx: &mut Context<'_>, keys: &[Bytes], decoder: &Decoder) -> Result<Batch> {
+/// Reads rows by their whole keys, in order, up to about [`BATCH_BYTES`] of them; returns how many.
+/// All must exist: an index entry led to them.
+async fn fetch_rows(cx: &mut Context<'_>, keys: &[Bytes], decoder: &Decoder) -> Result<(Batch, usize)> {
     let mut columns = decoder.columns(keys.len());
+    let mut bytes = 0;
     let mut failure = None;
-    cx.txn
+    let fetched = cx
+        .txn
         .get_many(keys, &mut |position, value| {
             let outcome = match value {
-                Some(value) => decoder.decode(&keys[position], value, &mut columns),
+                Some(value) => {
+                    bytes += value.len();
+                    decoder.decode(&keys[position], value, &mut columns)
+                }
                 None => Err(dangling(&keys[position])),
             };
-            if let Err(error) = outcome {
-                failure.get_or_insert(error);
+            match outcome {
+                Ok(()) => bytes < BATCH_BYTES,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
             }
         })
         .await?;
     if let Some(error) = failure {
         return Err(error);
     }
-    Ok(Batch::new(columns.into_iter().map(Arc::new).collect(), keys.len()))
+    Ok((Batch::new(columns.into_iter().map(Arc::new).collect(), fetched), fetched))
 }
 
 /// An index entry without a row.

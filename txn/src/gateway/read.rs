@@ -33,24 +33,28 @@ impl Txn {
     }
 
     /// Reads several keys (an index join); `row` is called in order of `keys` with the position
-    /// and the value.
+    /// and the value, until it returns false. Returns how many were read.
     pub async fn get_many(
         &mut self,
         keys: &[Bytes],
-        row: &mut (dyn FnMut(usize, Option<&[u8]>) + Send),
-    ) -> Result<(), TxnError> {
+        row: &mut (dyn FnMut(usize, Option<&[u8]>) -> bool + Send),
+    ) -> Result<usize, TxnError> {
         for (position, key) in keys.iter().enumerate() {
             self.check_running()?;
             self.breathe(1).await;
             let read_ts = self.snapshot().await?;
-            if let Some(written) = self.own_write(key)? {
-                row(position, written.value().map(|value| &value[..]));
-                continue;
+            let go_on = match self.own_write(key)? {
+                Some(written) => row(position, written.value().map(|value| &value[..])),
+                None => {
+                    let exists = self.read_point(key, KeyHash::of(key), read_ts).await?;
+                    row(position, exists.then_some(&self.scratch[..]))
+                }
+            };
+            if !go_on {
+                return Ok(position + 1);
             }
-            let exists = self.read_point(key, KeyHash::of(key), read_ts).await?;
-            row(position, exists.then_some(&self.scratch[..]));
         }
-        Ok(())
+        Ok(keys.len())
     }
 
     /// Locks a key exclusively, waiting for its holder, and reads it. Where a newer version than
