@@ -1,6 +1,7 @@
 //! Functions over text and bytea.
 
 mod pattern;
+mod posix;
 
 use std::sync::Arc;
 

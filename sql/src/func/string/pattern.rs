@@ -1,9 +1,8 @@
-//! LIKE, regular expressions and digests.
-
-use regex::{Regex, RegexBuilder};
+//! LIKE, the functions of regular expressions, and digests.
 
 use super::super::args::*;
 use super::super::{Body, Builtin};
+use super::posix::pattern;
 use crate::types::Datum;
 use crate::types::TypeKind::{Bool, Bpchar, Bytea, Name, Text, TextArray};
 use crate::{Result, SqlError, SqlState};
@@ -38,9 +37,8 @@ fn steps(pattern: &str, escape: Option<char>) -> Vec<Step> {
 
 /// Whether a text matches a LIKE pattern: greedy with one point of return, linear in practice.
 fn matches(text: &str, steps: &[Step], fold: bool) -> Result<bool> {
-    let same = |a: char, b: char| {
-        a == b || (fold && (a.eq_ignore_ascii_case(&b) || a.to_lowercase().eq(b.to_lowercase())))
-    };
+    // As in the "C" locale: ASCII's letters.
+    let same = |a: char, b: char| a == b || (fold && a.eq_ignore_ascii_case(&b));
     let mut rest = text.chars();
     let mut at = 0;
     // Where the last % stands, and the text it has not swallowed yet.
@@ -126,284 +124,30 @@ fn escape_character(escape: &str) -> Result<Option<char>> {
     }
 }
 
-/// A POSIX pattern in the regex crate's syntax. Both share most of it; what PostgreSQL has beyond
-/// (back references, look-around) is refused.
-fn regex(pattern: &str, fold: bool, flags: &str) -> Result<Regex> {
-    let mut pattern = pattern;
-    let mut literal = false;
-    if let Some(rest) = pattern.strip_prefix("***=") {
-        pattern = rest;
-        literal = true;
-    } else if let Some(rest) = pattern.strip_prefix("***:") {
-        pattern = rest;
-    }
-    let translated = if literal { regex::escape(pattern) } else { translate(pattern)? };
-    let mut fold = fold;
-    let (mut lines, mut dot_newline) = (false, true);
-    for flag in flags.chars() {
-        match flag {
-            'i' => fold = true,
-            'c' => fold = false,
-            'n' | 'm' => (lines, dot_newline) = (true, false),
-            's' => (lines, dot_newline) = (false, true),
-            'g' => {}
-            _ => {
-                return Err(SqlError::new(
-                    SqlState::INVALID_PARAMETER_VALUE,
-                    format!("invalid regular expression option: \"{flag}\""),
-                ));
-            }
-        }
-    }
-    RegexBuilder::new(&translated)
-        .case_insensitive(fold)
-        .multi_line(lines)
-        .dot_matches_new_line(dot_newline)
-        .size_limit(1 << 22)
-        .build()
-        .map_err(|_| {
-            SqlError::new(
-                SqlState::INVALID_REGULAR_EXPRESSION,
-                format!("invalid regular expression: {}", fault(pattern)),
-            )
-        })
-}
-
-/// PostgreSQL's word for what is wrong with a pattern.
-fn fault(pattern: &str) -> &'static str {
-    let count = |c: char| pattern.matches(c).count();
-    if count('(') != count(')') {
-        "parentheses () not balanced"
-    } else if count('[') > count(']') {
-        "brackets [] not balanced"
-    } else if pattern.starts_with(['*', '+', '?']) {
-        "quantifier operand invalid"
-    } else if pattern.ends_with('\\') {
-        "invalid escape \\ sequence"
-    } else {
-        "invalid character range"
-    }
-}
-
-fn translate(pattern: &str) -> Result<String> {
-    let mut out = String::with_capacity(pattern.len() + 8);
-    let mut characters = pattern.chars().peekable();
-    let mut in_class = false;
-    let mut class_start = false;
-    while let Some(c) = characters.next() {
-        if in_class {
-            match c {
-                '[' if matches!(characters.peek(), Some(':')) => {
-                    // A named class is the same in both.
-                    out.push('[');
-                    for c in characters.by_ref() {
-                        out.push(c);
-                        if c == ']' {
-                            break;
-                        }
-                    }
-                    class_start = false;
-                    continue;
-                }
-                '[' => out.push_str("\\["),
-                ']' if class_start => out.push_str("\\]"),
-                ']' => {
-                    in_class = false;
-                    out.push(']');
-                }
-                '\\' => escape(&mut characters, true, &mut out)?,
-                '&' | '~' => {
-                    out.push('\\');
-                    out.push(c);
-                }
-                '^' if class_start && out.ends_with('[') => {
-                    out.push('^');
-                    continue;
-                }
-                c => out.push(c),
-            }
-            class_start = false;
-            continue;
-        }
-        match c {
-            '[' => {
-                in_class = true;
-                class_start = true;
-                out.push('[');
-            }
-            '\\' => escape(&mut characters, false, &mut out)?,
-            '(' if characters.peek() == Some(&'?') => {
-                out.push('(');
-                out.push('?');
-                characters.next();
-                match characters.peek() {
-                    Some(':') => {}
-                    Some('=' | '!' | '<') => {
-                        return Err(SqlError::unsupported("look-around in a regular expression"));
-                    }
-                    _ => {}
-                }
-            }
-            c => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
-/// What follows a backslash. Letters mean other things than in the regex crate (`\b` is a
-/// backspace, `\y` the edge of a word), and classes are those of the "C" locale.
-fn escape(
-    characters: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    in_class: bool,
-    out: &mut String,
-) -> Result<()> {
-    let invalid = || {
-        SqlError::new(
-            SqlState::INVALID_REGULAR_EXPRESSION,
-            "invalid regular expression: invalid escape \\ sequence",
-        )
-    };
-    let Some(c) = characters.next() else { return Err(invalid()) };
-    let mut hexadecimal = |least: usize, most: usize| {
-        let mut digits = String::new();
-        while digits.len() < most
-            && let Some(digit) = characters.next_if(char::is_ascii_hexdigit)
-        {
-            digits.push(digit);
-        }
-        if digits.len() < least {
-            return Err(invalid());
-        }
-        u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).ok_or_else(invalid)
-    };
-    let (digit, space, word) = ("0-9", " \\t-\\r", "0-9A-Za-z_");
-    let literal = match c {
-        'd' | 's' | 'w' => {
-            let members = match c {
-                'd' => digit,
-                's' => space,
-                _ => word,
-            };
-            out.push_str(&if in_class { members.to_owned() } else { format!("[{members}]") });
-            return Ok(());
-        }
-        'D' | 'S' | 'W' if !in_class => {
-            let members = match c {
-                'D' => digit,
-                'S' => space,
-                _ => word,
-            };
-            out.push_str(&format!("[^{members}]"));
-            return Ok(());
-        }
-        'y' | 'Y' | 'm' | 'M' | 'A' | 'Z' if !in_class => {
-            out.push_str(match c {
-                'y' => "(?-u:\\b)",
-                'Y' => "(?-u:\\B)",
-                'm' => "(?-u:\\b{start})",
-                'M' => "(?-u:\\b{end})",
-                'A' => "\\A",
-                _ => "\\z",
-            });
-            return Ok(());
-        }
-        '1'..='9' if !in_class => {
-            return Err(SqlError::unsupported("a back reference in a regular expression"));
-        }
-        'a' => '\u{7}',
-        'b' => '\u{8}',
-        'B' => '\\',
-        'e' => '\u{1b}',
-        'f' => '\u{c}',
-        'n' => '\n',
-        'r' => '\r',
-        't' => '\t',
-        'v' => '\u{b}',
-        '0' => '\0',
-        'c' => match characters.next() {
-            Some(control) => char::from((u32::from(control) & 31) as u8),
-            None => return Err(invalid()),
-        },
-        'x' => hexadecimal(1, 255)?,
-        'u' => hexadecimal(4, 4)?,
-        'U' => hexadecimal(8, 8)?,
-        c if c.is_ascii_alphanumeric() => return Err(invalid()),
-        c => c,
-    };
-    out.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
-    Ok(())
-}
-
-thread_local! {
-    /// The pattern used last on this thread, compiled: an expression usually repeats one.
-    static LAST: std::cell::RefCell<Option<(String, bool, Regex)>> = const { std::cell::RefCell::new(None) };
-}
-
-fn with_regex<R>(pattern: &str, fold: bool, f: impl FnOnce(&Regex) -> R) -> Result<R> {
-    LAST.with_borrow_mut(|last| {
-        if let Some((p, i, compiled)) = last
-            && p == pattern
-            && *i == fold
-        {
-            return Ok(f(compiled));
-        }
-        let compiled = regex(pattern, fold, "")?;
-        let result = f(&compiled);
-        *last = Some((pattern.to_owned(), fold, compiled));
-        Ok(result)
-    })
-}
-
-/// `\1` and `\&` of a replacement, in the regex crate's terms.
-fn replacement(text: &str) -> String {
-    let mut out = String::new();
-    let mut characters = text.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '$' => out.push_str("$$"),
-            '\\' => match characters.next() {
-                Some(d @ '1'..='9') => out.push_str(&format!("${{{d}}}")),
-                Some('&') => out.push_str("${0}"),
-                Some(c) => out.push(c),
-                None => out.push('\\'),
-            },
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 fn regexp_replace(args: &[Datum], flags: &str) -> Result<Datum> {
-    let compiled = regex(text(&args[1]), false, flags)?;
-    let with = replacement(text(&args[2]));
-    let source = text(&args[0]);
-    let replaced = if flags.contains('g') {
-        compiled.replace_all(source, with.as_str())
-    } else {
-        compiled.replace(source, with.as_str())
-    };
-    Ok(Datum::text(replaced.into_owned()))
+    let replaced =
+        pattern(text(&args[1]), flags)?.replace(text(&args[0]), text(&args[2]), flags.contains('g'));
+    Ok(Datum::text(replaced))
 }
 
 /// First group of the first match, or the match.
-fn regexp_substring(source: &str, pattern: &str) -> Result<Datum> {
-    with_regex(pattern, false, |compiled| {
-        let Some(captures) = compiled.captures(source) else { return Datum::Null };
-        let found = if captures.len() > 1 { captures.get(1) } else { captures.get(0) };
-        found.map_or(Datum::Null, |m| Datum::text(m.as_str()))
-    })
+fn regexp_substring(source: &str, of: &str) -> Result<Datum> {
+    let Some(groups) = pattern(of, "")?.groups(source, 0) else { return Ok(Datum::Null) };
+    Ok(item(source, &groups[usize::from(groups.len() > 1)]))
 }
 
-fn regexp_match(source: &str, pattern: &str, flags: &str) -> Result<Datum> {
-    let compiled = regex(pattern, false, flags)?;
-    let Some(captures) = compiled.captures(source) else { return Ok(Datum::Null) };
-    let item = |m: Option<regex::Match<'_>>| m.map_or(Datum::Null, |m| Datum::text(m.as_str()));
-    let items = if captures.len() > 1 {
-        captures.iter().skip(1).map(item).collect()
-    } else {
-        vec![item(captures.get(0))]
-    };
-    Ok(Datum::array(Text, items))
+fn regexp_match(source: &str, of: &str, flags: &str) -> Result<Datum> {
+    let Some(groups) = pattern(of, flags)?.groups(source, 0) else { return Ok(Datum::Null) };
+    let items = &groups[usize::from(groups.len() > 1)..];
+    Ok(Datum::array(Text, items.iter().map(|place| item(source, place)).collect()))
+}
+
+fn item(source: &str, place: &Option<std::ops::Range<usize>>) -> Datum {
+    place.clone().map_or(Datum::Null, |place| Datum::text(&source[place]))
+}
+
+fn is_match(args: &[Datum], flags: &str) -> Result<bool> {
+    Ok(pattern(text(&args[1]), flags)?.is_match(text(&args[0])))
 }
 
 macro_rules! patterns {
@@ -422,16 +166,16 @@ macro_rules! patterns {
                 Ok(Datum::Bool(!like(text(&a[0]), text(&a[1]), Some('\\'), true)?))
             })).operator("!~~*"),
             Builtin::new(concat!($prefix, "regexeq"), &[$left, Text], Bool, Body::Plain(|a| {
-                with_regex(text(&a[1]), false, |r| Datum::Bool(r.is_match(text(&a[0]))))
+                Ok(Datum::Bool(is_match(a, "")?))
             })).operator("~"),
             Builtin::new(concat!($prefix, "regexne"), &[$left, Text], Bool, Body::Plain(|a| {
-                with_regex(text(&a[1]), false, |r| Datum::Bool(!r.is_match(text(&a[0]))))
+                Ok(Datum::Bool(!is_match(a, "")?))
             })).operator("!~"),
             Builtin::new(concat!($prefix, "icregexeq"), &[$left, Text], Bool, Body::Plain(|a| {
-                with_regex(text(&a[1]), true, |r| Datum::Bool(r.is_match(text(&a[0]))))
+                Ok(Datum::Bool(is_match(a, "i")?))
             })).operator("~*"),
             Builtin::new(concat!($prefix, "icregexne"), &[$left, Text], Bool, Body::Plain(|a| {
-                with_regex(text(&a[1]), true, |r| Datum::Bool(!r.is_match(text(&a[0]))))
+                Ok(Datum::Bool(!is_match(a, "i")?))
             })).operator("!~*"),
         )*];
     };
@@ -501,20 +245,20 @@ static OTHERS: &[Builtin] = &[
         TextArray,
         Body::Plain(|a| regexp_match(text(&a[0]), text(&a[1]), text(&a[2]))),
     ),
+    Builtin::new("regexp_like", &[Text, Text], Bool, Body::Plain(|a| Ok(Datum::Bool(is_match(a, "")?)))),
     Builtin::new(
         "regexp_like",
-        &[Text, Text],
+        &[Text, Text, Text],
         Bool,
-        Body::Plain(|a| with_regex(text(&a[1]), false, |r| Datum::Bool(r.is_match(text(&a[0]))))),
+        Body::Plain(|a| Ok(Datum::Bool(is_match(a, text(&a[2]))?))),
     ),
     Builtin::new(
         "regexp_split_to_array",
         &[Text, Text],
         TextArray,
         Body::Plain(|a| {
-            with_regex(text(&a[1]), false, |r| {
-                Datum::array(Text, r.split(text(&a[0])).map(Datum::text).collect())
-            })
+            let pieces = pattern(text(&a[1]), "")?;
+            Ok(Datum::array(Text, pieces.split(text(&a[0])).into_iter().map(Datum::text).collect()))
         }),
     ),
 ];
