@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cairn::{free_port, run};
 use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions, WriteBatch};
+use cairn_kv::local_keys;
 use cairn_kv::version::HEADER_LEN;
 use cairn_server::store_directory::StoreDirectory;
 
@@ -213,6 +215,94 @@ fn check_names_the_log_file_of_a_flipped_bit_and_the_node_refuses_it() {
     assert!(line.contains("is damaged") && line.contains(name) && line.contains("offset"), "{line}");
     flip(file, at);
     assert!(debug(&["check"], &path).0);
+}
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn halves_of_different_stores_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| root.path().join(name));
+    store::write(&one, &["apple"], true);
+    store::write(&other, &["pear", "plum", "cherry"], true);
+    let address = format!("127.0.0.1:{}", free_port());
+    for (log, data) in [(&one, &other), (&other, &one)] {
+        let mixed = root.path().join("mixed");
+        copy(log, &mixed);
+        fs::remove_dir_all(mixed.join("data")).unwrap();
+        copy(&data.join("data"), &mixed.join("data"));
+        let before = snapshot(&mixed.join("log"));
+        let line =
+            refused(&["--store", mixed.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
+        assert!(line.contains("does not belong together: the log is that of store 1 of cluster "), "{line}");
+        assert!(line.contains(", the engine that of store 1 of cluster "), "{line}");
+        assert!(snapshot(&mixed.join("log")) == before, "the log has changed");
+        let (success, text) = debug(&["check"], &mixed);
+        assert!(!success && text.contains("the log is that of store 1 of cluster "), "{text}");
+        fs::remove_dir_all(&mixed).unwrap();
+    }
+}
+
+#[test]
+fn a_store_with_a_newer_format_inside_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("s");
+    store::write(&path, &["apple"], true);
+    let address = format!("127.0.0.1:{}", free_port());
+    let refused = || {
+        let line =
+            refused(&["--store", path.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
+        let told = "and this cairn knows formats up to 1: use a newer cairn";
+        assert!(line.contains("has format ") && line.ends_with(told), "{line}");
+        let (success, text) = debug(&["check"], &path);
+        assert!(!success && text.contains("use a newer cairn"), "{text}");
+    };
+
+    // In the engine: its format, whose it is, what it has applied; by the place of the version.
+    let values = [
+        (Bytes::from_static(local_keys::STORE_FORMAT_KEY), 3),
+        (local_keys::ident(), 1),
+        (local_keys::range_state(1), 1),
+    ];
+    let before = root.path().join("before");
+    copy(&path, &before);
+    for (key, version_at) in values {
+        let engine = RocksEngine::open(&path.join("data"), &RocksOptions::default()).unwrap();
+        let mut value = Vec::new();
+        assert!(engine.get(Cf::Local, &key, &mut value).unwrap(), "{key:?}");
+        assert_eq!(std::mem::replace(&mut value[version_at], 7), 1, "{key:?}");
+        let mut batch = WriteBatch::default();
+        batch.put(Cf::Local, key, value);
+        engine.write(&batch).unwrap();
+        engine.flush().unwrap();
+        drop(engine);
+        refused();
+        fs::remove_dir_all(&path).unwrap();
+        copy(&before, &path);
+    }
+
+    // The log: the first block of a segment.
+    let (file, mut bytes) = snapshot(&path.join("log"))
+        .into_iter()
+        .find(|(file, _)| !file.to_str().unwrap().contains("spare"))
+        .expect("the log has a segment");
+    bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
+    let sum = crc32c::crc32c(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    fs::write(file, bytes).unwrap();
+    refused();
 }
 
 /// A key of `data` with its stored value.
