@@ -79,7 +79,7 @@ pub struct Running {
     pub ready: VecDeque<Batch>,
     /// Row of the first ready batch to return next.
     pub next_row: usize,
-    /// Rows returned so far.
+    /// Rows returned by this Execute.
     pub returned: u64,
     /// The operators are at their end.
     pub done: bool,
@@ -288,7 +288,12 @@ impl Session {
         max_rows: u32,
         sink: &mut dyn ResultSink,
     ) -> Result<super::Outcome> {
-        let Some(mut portal) = self.portals.remove(name) else { return Err(no_portal(name)) };
+        let Some(portal) = self.portals.get(name) else { return Err(no_portal(name)) };
+        if let Some(statement) = &portal.prepared.statement {
+            // It is there still once the transaction goes on from a savepoint.
+            self.check_not_failed(statement)?;
+        }
+        let mut portal = self.portals.remove(name).expect("just seen");
         let outcome = self.run_portal(&mut portal, max_rows, sink).await;
         if outcome.is_ok() && (self.txn.is_some() || portal.is_fresh()) {
             self.portals.insert(name.to_owned(), portal);

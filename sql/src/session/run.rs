@@ -520,6 +520,8 @@ impl Session {
         let (Some(txn), Some(view)) = (self.txn.as_deref_mut(), running.view) else {
             return Err(super::portal::no_portal(""));
         };
+        // The command tag counts the rows of one Execute.
+        running.returned = 0;
         let left = txn.txn.enter(view);
         let outcome = self.pull(running, plan, formats, max_rows, sink).await;
         self.txn.as_deref_mut().expect("fetching does not end it").txn.leave(left);

@@ -42,16 +42,18 @@ UPDATE t SET v = 'newest' WHERE id = 1;
 point 0;
 ROLLBACK;
 -- A change begins when it is executed.
+CREATE TABLE u (id int PRIMARY KEY, v text);
+INSERT INTO u VALUES (1, 'one'), (2, 'two'), (3, 'three');
 BEGIN;
 --! bind change
-UPDATE t SET v = v || '!' WHERE id <= 2 RETURNING id, v;
-UPDATE t SET v = 'first' WHERE id = 1;
+UPDATE u SET v = v || '!' RETURNING id, v;
+UPDATE u SET v = 'first' WHERE id = 3;
 --! fetch
 change 1;
-UPDATE t SET v = 'second' WHERE id = 2;
+UPDATE u SET v = 'second' WHERE id = 2;
 --! fetch
 change 0;
-SELECT id, v FROM t WHERE id <= 2 ORDER BY id;
+SELECT id, v FROM u ORDER BY id;
 ROLLBACK;
 -- Rolling back to a savepoint takes nothing back that a portal from before it sees, and ends those from behind it.
 BEGIN;
@@ -179,4 +181,4 @@ later 0;
 --! fetch
 p 2;
 ROLLBACK;
-DROP TABLE t, big;
+DROP TABLE t, u, big;
