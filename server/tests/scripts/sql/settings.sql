@@ -47,8 +47,8 @@ SET synchronous_commit = 0;
 SET synchronous_commit = sometimes;
 SET synchronous_commit = yes;
 SHOW synchronous_commit;
-SET client_min_messages = debug;
-SHOW client_min_messages;
+--! simple
+SET client_min_messages = debug; SHOW client_min_messages; RESET client_min_messages;
 SET client_min_messages = info;
 SHOW client_min_messages;
 RESET client_min_messages;

@@ -36,9 +36,9 @@ SELECT nextval('r') + 100 * nextval('r'), currval('r'), lastval() FROM generate_
 SELECT CASE WHEN i % 2 = 0 THEN nextval('r') END, coalesce(nullif(i, 3), nextval('r')), nextval('r')
 FROM generate_series(1, 4) AS g(i);
 CREATE TABLE two (a int DEFAULT nextval('r'), b int DEFAULT nextval('r'), c int);
-INSERT INTO two (c) SELECT generate_series(1, 3);
+INSERT INTO two (c) SELECT i FROM generate_series(1, 3) AS g(i);
 INSERT INTO two (c) VALUES (4), (5);
-INSERT INTO two SELECT nextval('r'), nextval('r'), i FROM generate_series(6, 7) AS g(i) RETURNING a, b, c, nextval('r'), nextval('r');
+INSERT INTO two SELECT nextval('r'), nextval('r'), i FROM generate_series(6, 7) AS g(i) RETURNING a, b, c;
 UPDATE two SET a = nextval('r'), b = nextval('r');
 SELECT b - a, count(*) FROM two GROUP BY 1;
 -- Rows that LIMIT leaves out are not evaluated.
