@@ -140,7 +140,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cairn: {error}");
+            // Nobody may be listening, or the disk full that standard error goes to.
+            let _ = writeln!(io::stderr(), "cairn: {error}");
             ExitCode::FAILURE
         }
     }
@@ -229,6 +230,8 @@ fn log_to_stderr(level: LogLevel) {
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // It would say so on standard error, and panic.
+        .log_internal_errors(false)
         .init();
     // A session's panic is handled by its connection; the log says where it was.
     std::panic::set_hook(Box::new(|panic| {

@@ -480,8 +480,8 @@ fn db_options(options: &RocksOptions, read_only: bool) -> Options {
     if read_only {
         // Without this RocksDB would start a log file in the directory.
         db.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Error, |level, message| {
-            // Headers, hundreds of lines of options, pass whatever the level.
-            if !matches!(level, LogLevel::Header) {
+            // Headers, hundreds of lines of options, pass whatever the level, as information.
+            if matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) {
                 tracing::warn!("rocksdb: {message}");
             }
         }));

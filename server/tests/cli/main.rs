@@ -8,7 +8,9 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use cairn::{free_port, run};
@@ -66,6 +68,29 @@ fn a_locked_a_strange_and_a_newer_directory_are_named() {
     let line =
         refused(&["--store", below_a_file.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"]);
     assert!(line.contains("cannot create the store directory"), "{line}");
+}
+
+#[test]
+fn a_node_serves_and_ends_though_its_log_cannot_be_written() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("s");
+    let port = free_port().to_string();
+    let address = format!("127.0.0.1:{port}");
+    let args = ["start", "--store", store.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none"];
+    let mut command = cairn::cairn(&[&args[..], &["--log-level", "debug"]].concat());
+    // Where every write fails as on a full disk.
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(full()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("connect ")), "the node starts");
+    let psql = ["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-c", "SELECT 1"];
+    assert!(Command::new("psql").args(psql).output().unwrap().status.success());
+    // A second one has something to say.
+    let status = cairn::cairn(&args).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let output = cairn::wait(child);
+    assert!(output.status.success(), "{}", output.status);
 }
 
 #[test]
@@ -332,7 +357,7 @@ fn check_names_orphaned_index_entries() {
                   CREATE TABLE heap (word text); CREATE INDEX heap_word ON heap (word); \
                   INSERT INTO fruit VALUES ('apple', 'red', 1), ('pear', 'green', 2), ('plum', NULL, NULL); \
                   INSERT INTO heap VALUES ('walnut'), ('walnut')";
-    let output = std::process::Command::new("psql")
+    let output = Command::new("psql")
         .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &node.port.to_string(), "-c", tables])
         .output()
         .unwrap();
