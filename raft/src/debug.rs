@@ -5,18 +5,23 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cairn_kv::effects::Effects;
+use cairn_kv::engine::Engine;
 use cairn_kv::seam::Disk;
 use cairn_kv::{Error, Result, Timestamp};
 
 use crate::RangeId;
 use crate::command::{Body, Payload};
 use crate::log::{LiveSegments, Replay, scan};
+use crate::open::{LocalState, mismatch};
 use crate::record::{Item, Items, RecordHeader, RecordKind};
-use crate::segment::{self, Segment, SegmentHeader, live_name, spare_name};
+use crate::segment::{self, Identity, Segment, SegmentHeader, live_name, spare_name};
+use crate::store::StoreError;
 
 /// What a check found in a sound log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSummary {
+    /// Whose log it is.
+    pub identity: Identity,
     /// Live segments.
     pub segments: usize,
     /// Records in them.
@@ -98,14 +103,24 @@ pub fn check_log(disk: &dyn Disk) -> Result<LogSummary> {
     let Some(end) = end else {
         return Err(Error::Corruption(format!("no log: {} is missing", live_name(1))));
     };
-    let recovered = replay.finish(end.segment.header.identity)?;
+    let identity = end.segment.header.identity;
+    let recovered = replay.finish(identity)?;
     Ok(LogSummary {
+        identity,
         segments: segment::list(disk)?.live.len(),
         records,
         ranges: recovered.ranges.iter().map(|(r, log)| (*r, (log.truncated().0 + 1, log.last()))).collect(),
         hlc_bound: recovered.hlc_bound,
         next_number: end.next_number,
     })
+}
+
+/// Whether an engine's own state can be read and is that of the log of `identity`.
+pub fn check_engine(engine: &dyn Engine, identity: Identity) -> Result<(), StoreError> {
+    match LocalState::read(engine)?.identity {
+        Some(own) if own != identity => Err(mismatch(&identity, &own)),
+        _ => Ok(()),
+    }
 }
 
 fn line(out: &mut dyn Write, text: std::fmt::Arguments<'_>) -> Result<()> {

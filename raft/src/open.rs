@@ -61,11 +61,7 @@ pub(crate) async fn open(
     let identity = recovered.identity;
     match local.identity {
         Some(engine) if engine == identity => {}
-        Some(engine) => {
-            return Err(StoreError::Mismatch(format!(
-                "the log is that of {identity}, the engine that of {engine}"
-            )));
-        }
+        Some(engine) => return Err(mismatch(&identity, &engine)),
         None if recovered.ranges.values().all(|log| log.last() == 0) => {
             write_first_state(&env, &engine, &identity, &founding.voters).await?;
             local = LocalState::read(&*engine)?;
@@ -143,15 +139,20 @@ async fn first_timestamp(core: &mut Core, inner: &Inner) -> Result<()> {
     Err(Error::Io(format!("each of {BOUND_ATTEMPTS} syncs of the log took longer than {lead_ms} ms")))
 }
 
+/// A log and an engine of different stores.
+pub(crate) fn mismatch(log: &Identity, engine: &Identity) -> StoreError {
+    StoreError::Mismatch(format!("the log is that of {log}, the engine that of {engine}"))
+}
+
 /// What the engine says about this store.
-struct LocalState {
-    identity: Option<Identity>,
+pub(crate) struct LocalState {
+    pub(crate) identity: Option<Identity>,
     descriptors: BTreeMap<RangeId, RangeDescriptor>,
     states: BTreeMap<RangeId, RangeState>,
 }
 
 impl LocalState {
-    fn read(engine: &dyn Engine) -> Result<LocalState> {
+    pub(crate) fn read(engine: &dyn Engine) -> Result<LocalState> {
         let mut value = Vec::new();
         let found = engine.get(Cf::Local, &local_keys::ident(), &mut value)?;
         let identity = found.then(|| decode_identity(&value)).transpose()?;

@@ -66,8 +66,10 @@ pub fn check(store: &Path, out: &mut dyn Write) -> Result<usize> {
         writeln!(out, "PROBLEM  {what}").map_err(write_error)
     };
     let disk = open_log(&directory)?;
+    let mut log_identity = None;
     match log_debug::check_log(&disk) {
         Ok(summary) => {
+            log_identity = Some(summary.identity);
             let entries: u64 =
                 summary.ranges.values().map(|(first, last)| (last + 1).saturating_sub(*first)).sum();
             writeln!(
@@ -87,6 +89,11 @@ pub fn check(store: &Path, out: &mut dyn Write) -> Result<usize> {
             return Ok(problems);
         }
     };
+    if let Some(identity) = log_identity
+        && let Err(error) = log_debug::check_engine(&engine, identity)
+    {
+        report(out, &error.to_string())?;
+    }
     if let Err(error) = engine.verify_checksums() {
         report(out, &error.to_string())?;
         // Which keys a damaged file hides is unknown: what follows would only repeat it.
