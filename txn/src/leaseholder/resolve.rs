@@ -46,6 +46,9 @@ impl Leaseholder {
             };
             let lease = self.lease()?;
             self.propose(lease, effects, None).await?;
+            // Nothing here need wait, and what was spawned meanwhile (a flush) may stand behind this task,
+            // where no other worker takes it.
+            self.store.env().runtime.yield_now().await;
         }
         if let Some(last) = last {
             let effects = Effects { format: EFFECTS_FORMAT, local: vec![last], ..Effects::default() };
