@@ -1,16 +1,16 @@
 //! A node's database handle: begins transactions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_raft::Store;
 
 use crate::garbage::raise_thresholds;
-use crate::gateway::recovery;
-use crate::leaseholder::Leaseholder;
+use crate::gateway::remote::{RemoteLeaseholder, RemoteSession};
 use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::{Leaseholder, recovery};
+use crate::wire::{Body, CollectGarbage, Gateway, NodeId, Remote, Span};
 use crate::{CancelToken, Txn, TxnError, TxnOptions};
 
 /// Settings of the transaction layer.
@@ -55,32 +55,77 @@ impl Default for DbConfig {
     }
 }
 
-/// The gateway's view of the database: here a function call to the local leaseholder.
+/// The gateway of a node: its view of the database.
 pub struct Db {
     pub(crate) config: DbConfig,
-    pub(crate) leaseholder: Arc<Leaseholder>,
-    next_owner: AtomicU64,
+    store: Arc<Store>,
+    pub(crate) target: Target,
+}
+
+/// Where the leaseholder is.
+pub(crate) enum Target {
+    /// On this node: a function call.
+    Local(Arc<Leaseholder>),
+    /// On another one ([`crate::wire`]).
+    Remote(Arc<RemoteLeaseholder>),
 }
 
 impl Db {
-    /// Opens the transaction layer over a store: takes up unfinished transactions found there and
-    /// starts its background work (thresholds) on the store's runtime.
+    /// Opens the transaction layer over a store that has the lease: takes up unfinished transactions found
+    /// there and starts its background work (thresholds) on the store's runtime.
     pub async fn open(store: Arc<Store>, config: DbConfig) -> Result<Arc<Db>, TxnError> {
         let leaseholder = Arc::new(Leaseholder::new(Arc::clone(&store), config.faults)?);
         recovery::recover(&leaseholder).await?;
         let task = raise_thresholds(Arc::downgrade(&leaseholder), config.clone());
         store.env().runtime.spawn("thresholds", Box::pin(task));
-        Ok(Arc::new(Db { config, leaseholder, next_owner: AtomicU64::new(1) }))
+        Ok(Arc::new(Db { config, store, target: Target::Local(leaseholder) }))
+    }
+
+    /// Opens the transaction layer on `node`, where another one (presumably `leaseholder`) has the lease.
+    /// Of the store it uses clock and seams.
+    pub async fn open_remote(
+        store: Arc<Store>,
+        remote: Arc<dyn Remote>,
+        node: NodeId,
+        leaseholder: NodeId,
+        config: DbConfig,
+    ) -> Result<Arc<Db>, TxnError> {
+        let link = RemoteLeaseholder::new(Arc::clone(&store), remote, node, leaseholder).await?;
+        Ok(Arc::new(Db { config, store, target: Target::Remote(link) }))
+    }
+
+    /// Carries out an encoded request of another node's gateway and returns the encoded answer. The caller
+    /// drives it to its end, whether or not somebody still waits for the answer.
+    pub async fn serve(&self, request: Bytes) -> Bytes {
+        match &self.target {
+            Target::Local(leaseholder) => leaseholder.serve(request).await,
+            Target::Remote(link) => link.refuse(),
+        }
+    }
+
+    /// Another node is dead, or has closed its gateway: its transactions are ended here.
+    pub fn gateway_gone(&self, gateway: Gateway) {
+        if let Target::Local(leaseholder) = &self.target {
+            leaseholder.gateway_gone(gateway);
+        }
+    }
+
+    /// How this node's gateway names itself to the leaseholder of another.
+    pub fn gateway(&self) -> Option<Gateway> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Remote(link) => Some(link.gateway()),
+        }
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<Store> {
-        &self.leaseholder.store
+        &self.store
     }
 
     /// Begins a transaction. Its read timestamp is chosen by the first operation, not here.
     pub fn begin(self: &Arc<Db>, options: TxnOptions) -> Txn {
-        Txn::new(Arc::clone(self), options, self.next_owner.fetch_add(1, Ordering::SeqCst))
+        Txn::new(Arc::clone(self), options)
     }
 
     /// A new timestamp.
@@ -95,7 +140,15 @@ impl Db {
         spans: &[(Bytes, Bytes)],
         cancel: &CancelToken,
     ) -> Result<(), TxnError> {
-        crate::garbage::collect(&self.leaseholder, spans, cancel).await
+        match &self.target {
+            Target::Local(leaseholder) => crate::garbage::collect(leaseholder, spans, cancel).await,
+            Target::Remote(_) if cancel.is_canceled() => Err(TxnError::Canceled),
+            Target::Remote(link) => {
+                let spans = spans.iter().map(|(start, end)| Span { start: start.clone(), end: end.clone() });
+                let body = Body::CollectGarbage(CollectGarbage { spans: spans.collect() });
+                RemoteSession::new(Arc::clone(link), 0, None).last_step(body, cancel).await.map(|_| ())
+            }
+        }
     }
 
     /// [`Db::collect_garbage`] of everything.
@@ -107,16 +160,29 @@ impl Db {
     /// belonged to something that a transaction gave up at or below [`Db::gc_threshold`], so no read
     /// can want it, and nothing will be written there again.
     pub async fn clear_span(&self, start: &[u8], end: &[u8]) -> Result<(), TxnError> {
-        crate::garbage::clear(&self.leaseholder, start, end).await
+        match &self.target {
+            Target::Local(leaseholder) => crate::garbage::clear(leaseholder, start, end).await,
+            Target::Remote(link) => {
+                let (start, end) = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
+                let body = Body::ClearSpan(Span { start, end });
+                link.look(None, body, &CancelToken::default()).await.map(|_| ())
+            }
+        }
     }
 
-    /// Reads below it fail; zero while nothing was collected.
+    /// Reads below it fail, as far as this node knows; zero while nothing was collected.
     pub fn gc_threshold(&self) -> Timestamp {
-        self.leaseholder.store.thresholds().gc
+        match &self.target {
+            Target::Local(_) => self.store.thresholds().gc,
+            Target::Remote(link) => link.gc_threshold(),
+        }
     }
 
-    /// Holders and queues of the lock table, a line per key: for tests and debugging.
+    /// Holders and queues of this node's lock table, a line per key: for tests and debugging.
     pub fn describe_locks(&self) -> String {
-        self.leaseholder.locks.describe()
+        match &self.target {
+            Target::Local(leaseholder) => leaseholder.locks.describe(),
+            Target::Remote(_) => String::new(),
+        }
     }
 }

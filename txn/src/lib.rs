@@ -13,6 +13,7 @@ pub mod garbage;
 pub mod gateway;
 pub mod leaseholder;
 pub mod txn;
+pub mod wire;
 
 pub use db::{Db, DbConfig, Faults};
 pub use error::TxnError;

@@ -10,15 +10,16 @@ use cairn_kv::Timestamp;
 use cairn_kv::mvcc::SeqNum;
 use smallvec::smallvec;
 
+use crate::db::Target;
 use crate::gateway::buffer::{WriteBuffer, Written};
-use crate::gateway::held_locks::{HeldLock, HeldLocks};
+use crate::gateway::held_locks::HeldLocks;
 use crate::gateway::intents::Intents;
 use crate::gateway::read_set::ReadSet;
+use crate::gateway::remote_txn::RemoteTxn;
 use crate::leaseholder::commit::{CommitRequest, KeyWrite, TxnIdentity, concurrent_update};
-use crate::leaseholder::live::Pin;
+use crate::leaseholder::live::{LiveTxns, Pin};
 use crate::leaseholder::lock::Patience;
 use crate::leaseholder::lock_table::Requester;
-use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::slot::KeyHash;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{Db, TxnError};
@@ -108,7 +109,7 @@ pub struct TxnOptions {
 }
 
 /// A scan of `[start, end)`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// First key.
     pub start: Bytes,
@@ -182,12 +183,20 @@ pub struct Txn {
     pub(crate) admitted: Option<(Bytes, Bytes, Timestamp)>,
     pub(crate) rows_since_yield: usize,
     pub(crate) scratch: Vec<u8>,
+    /// Set where the leaseholder is on another node.
+    pub(crate) remote: Option<Box<RemoteTxn>>,
 }
 
 impl Txn {
-    pub(crate) fn new(db: Arc<Db>, options: TxnOptions, owner: u64) -> Txn {
+    pub(crate) fn new(db: Arc<Db>, options: TxnOptions) -> Txn {
+        let owner = match &db.target {
+            Target::Local(leaseholder) => leaseholder.new_owner(),
+            // The leaseholder names it.
+            Target::Remote(_) => 0,
+        };
         let who = Requester { owner, session: options.session };
         Txn {
+            remote: RemoteTxn::new(&db, &options),
             db,
             options,
             who,
@@ -272,6 +281,9 @@ impl Txn {
             self.wants_snapshot = false;
             // The snapshot has been read at, so it does not move.
             self.statement_has_read = true;
+            if let Some(remote) = &mut self.remote {
+                remote.keep_snapshot();
+            }
         }
         left
     }
@@ -316,7 +328,7 @@ impl Txn {
         if self.options.as_of.is_some() {
             return Err(TxnError::ReadOnly);
         }
-        self.leaseholder().store.hlc().observe(ts);
+        self.db.store().hlc().observe(ts);
         match self.options.isolation {
             Isolation::ReadCommitted if !self.statement_has_read => {
                 self.wants_snapshot = true;
@@ -342,20 +354,19 @@ impl Txn {
         if self.options.read_only && strength == LockStrength::Exclusive || self.options.as_of.is_some() {
             return Err(TxnError::ReadOnly);
         }
-        let held = self.locks.find(key, hash).map(|lock| lock.strength);
-        if held == Some(LockStrength::Exclusive) || held == Some(strength) {
+        if self.locks.are_enough(key, hash, strength) {
             return Ok(());
         }
+        if self.remote.is_some() {
+            return Box::pin(self.lock_remotely(key, hash, strength)).await;
+        }
         let key = Bytes::copy_from_slice(key);
-        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
-        let own = self.intents.as_ref().map(|intents| &intents.holder);
-        if let Some(taken) = self.db.leaseholder.lock(self.who, own, &key, hash, strength, patience).await? {
+        let own = self.own().holder;
+        let taken = self.leaseholder().lock(self.who, own, &key, hash, strength, self.patience()).await?;
+        if let Some(taken) = taken {
             taken.keep();
         }
-        match self.locks.find_mut(&key, hash) {
-            Some(lock) => lock.strength = strength,
-            None => self.locks.add(HeldLock { key, hash, strength, seen: None }),
-        }
+        self.locks.took(key, hash, strength);
         Ok(())
     }
 
@@ -410,24 +421,39 @@ impl Txn {
             Ok(()) => self.commit_writes().await,
             Err(canceled) => Err(canceled),
         };
-        if result.is_err() && self.intents.is_some() {
-            self.abort_intents().await;
+        if result.is_err() {
+            self.abort().await;
         }
+        self.intents = None;
         self.finish();
         result
+    }
+
+    /// Nothing is committed any more.
+    async fn abort(&mut self) {
+        if self.remote.is_some() {
+            // Where this fails, it goes on behind the handle's back.
+            let _ = Box::pin(self.end_remotely(false)).await;
+        } else {
+            self.abort_intents().await;
+        }
     }
 
     async fn commit_writes(&mut self) -> Result<Timestamp, TxnError> {
         if self.intents.is_some() {
             return self.commit_intents().await;
         }
-        let patience = Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout };
+        if self.buffer.is_empty() && self.remote.is_some() {
+            let confirms = self.has_seen_under_locks();
+            Box::pin(self.end_remotely(confirms)).await?;
+            return Ok(self.read_ts);
+        }
         if self.buffer.is_empty() {
             if self.locks.iter().any(|lock| lock.seen.is_some()) {
                 // Reads under locks were not recorded (they would push this transaction's own writes):
                 // it is made up for before the locks go.
-                let own = Own::default();
-                self.db.leaseholder.confirm_locks(self.locks.iter(), self.read_ts, own, patience).await?;
+                let (own, patience) = (Own::default(), self.patience());
+                self.leaseholder().confirm_locks(self.locks.iter(), self.read_ts, own, patience).await?;
             }
             return Ok(self.read_ts);
         }
@@ -439,6 +465,9 @@ impl Txn {
     async fn commit_keys(&mut self, writes: Vec<KeyWrite>, absent: bool) -> Result<Timestamp, TxnError> {
         let read_ts = self.snapshot().await?;
         let identity = self.new_identity(writes[0].key.clone());
+        if self.remote.is_some() {
+            return Box::pin(self.commit_keys_remotely(&identity, writes, absent)).await;
+        }
         self.earlier_reads.append(&mut self.reads);
         let request = CommitRequest {
             who: self.who,
@@ -451,7 +480,8 @@ impl Txn {
             reads: &mut self.earlier_reads,
             patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
-        self.db.leaseholder.commit(request).await
+        let Target::Local(leaseholder) = &self.db.target else { unreachable!("it is not remote") };
+        leaseholder.commit(request).await
     }
 
     /// Commits a transaction that does nothing but insert many keys, ascending and distinct, in one
@@ -497,7 +527,7 @@ impl Txn {
 
     /// An identity anchored at one of its keys.
     pub(crate) fn new_identity(&self, anchor: Bytes) -> TxnIdentity {
-        let rng = &self.leaseholder().store.env().rng;
+        let rng = &self.db.store().env().rng;
         let mut txn_id = [0; 16];
         txn_id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
         txn_id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
@@ -506,35 +536,55 @@ impl Txn {
 
     /// Rolls back and releases all locks.
     pub async fn rollback(&mut self) {
-        if self.intents.is_some() {
-            self.abort_intents().await;
-        }
+        self.abort().await;
         self.finish();
     }
 
     /// Lets go of everything in memory.
     fn finish(&mut self) {
         self.finished = true;
-        self.db
-            .leaseholder
-            .locks
-            .release_all(self.who.owner, self.locks.iter().map(|lock| (&lock.key, lock.hash)));
+        if let Target::Local(leaseholder) = &self.db.target {
+            let locks = self.locks.iter().map(|lock| (&lock.key, lock.hash));
+            leaseholder.locks.release_all(self.who.owner, locks);
+        }
         self.locks.take();
         self.buffer.take();
         self.reads.clear();
         self.earlier_reads.clear();
         if let Some(pin) = self.pin.take() {
-            self.db.leaseholder.live.unpin(pin);
+            self.live().unpin(pin);
+        }
+        // Ends what is left of the session.
+        self.remote = None;
+    }
+
+    /// The local leaseholder.
+    #[inline]
+    pub(crate) fn leaseholder(&self) -> &Arc<Leaseholder> {
+        match &self.db.target {
+            Target::Local(leaseholder) => leaseholder,
+            Target::Remote(_) => unreachable!("asked where the leaseholder is local"),
         }
     }
 
-    pub(crate) fn leaseholder(&self) -> &Arc<Leaseholder> {
-        &self.db.leaseholder
+    /// Read timestamps in use.
+    #[inline]
+    pub(crate) fn live(&self) -> &LiveTxns {
+        match &self.db.target {
+            Target::Local(leaseholder) => &leaseholder.live,
+            Target::Remote(link) => &link.live,
+        }
     }
 
     /// Whose requests these are.
     pub(crate) fn own(&self) -> Own<'_> {
-        Own { latch: None, holder: self.intents.as_ref().map(|intents| &intents.holder) }
+        Own { latch: None, holder: self.intents.as_ref().and_then(|intents| intents.holder.as_ref()) }
+    }
+
+    /// How long its requests may wait.
+    #[inline]
+    pub(crate) fn patience(&self) -> Patience<'_> {
+        Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout }
     }
 
     pub(crate) fn check_writable(&self) -> Result<(), TxnError> {
@@ -568,26 +618,30 @@ impl Txn {
 
     async fn draw_snapshot(&mut self) -> Result<Timestamp, TxnError> {
         self.check_running()?;
-        let leaseholder = Arc::clone(self.leaseholder());
-        leaseholder.lease()?;
+        let db = Arc::clone(&self.db);
+        let live = match &db.target {
+            Target::Local(leaseholder) => {
+                leaseholder.lease()?;
+                &leaseholder.live
+            }
+            Target::Remote(link) => &link.live,
+        };
         if let Some(as_of) = self.options.as_of {
-            let now = leaseholder.store.now().await.map_err(no_timestamp)?;
+            let now = db.now().await?;
             if as_of > now {
                 return Err(TxnError::Unavailable(format!("AS OF SYSTEM TIME {as_of} lies in the future")));
             }
-            let pin = leaseholder
-                .live
-                .pin_at(as_of)
-                .map_err(|threshold| TxnError::SnapshotTooOld { read_ts: as_of, threshold })?;
+            let pin = live.pin_at(as_of);
+            let pin = pin.map_err(|threshold| TxnError::SnapshotTooOld { read_ts: as_of, threshold })?;
             self.pin = Some(pin);
             self.read_ts = as_of;
         } else {
-            let hlc = leaseholder.store.hlc();
+            let hlc = db.store().hlc();
             loop {
                 let drawn = match &self.pin {
                     Some(_) if self.has_view || self.has_seen_under_locks() => hlc.try_now(),
-                    Some(pin) => leaseholder.live.repin_new(pin, || hlc.try_now()),
-                    None => leaseholder.live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
+                    Some(pin) => live.repin_new(pin, || hlc.try_now()),
+                    None => live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
                         self.pin = Some(pin);
                         ts
                     }),
@@ -597,13 +651,16 @@ impl Txn {
                     break;
                 }
                 // Raises the clock's durable bound.
-                leaseholder.store.now().await.map_err(no_timestamp)?;
+                db.now().await?;
             }
         }
         if self.start_ts.is_zero() {
             self.start_ts = self.read_ts;
         }
         self.wants_snapshot = false;
+        if let Some(remote) = &mut self.remote {
+            remote.drew_snapshot();
+        }
         Ok(self.read_ts)
     }
 
@@ -618,18 +675,27 @@ impl Txn {
         if self.wants_snapshot {
             return self.draw_snapshot().await.map(|_| ());
         }
-        let leaseholder = Arc::clone(self.leaseholder());
-        let now = leaseholder.store.now().await.map_err(no_timestamp)?;
-        let holder = self.intents.as_ref().map(|intents| Arc::clone(&intents.holder));
-        let own = Own { latch: None, holder: holder.as_ref() };
-        for reads in [&mut self.earlier_reads, &mut self.reads] {
-            leaseholder.refresh(reads, (self.read_ts, now), own, &self.options.cancel, |_| false).await?;
+        let now = self.db.now().await?;
+        if self.remote.is_some() {
+            Box::pin(self.refresh_remotely(self.read_ts, now)).await?;
+        } else {
+            self.refresh_locally(now).await?;
         }
         if !self.has_seen_under_locks() {
-            leaseholder.live.repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
+            self.live().repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
         }
         self.read_ts = now;
         self.admitted = None;
+        Ok(())
+    }
+
+    async fn refresh_locally(&mut self, upto: Timestamp) -> Result<(), TxnError> {
+        let leaseholder = Arc::clone(self.leaseholder());
+        let holder = self.intents.as_ref().and_then(|intents| intents.holder.clone());
+        let own = Own { latch: None, holder: holder.as_ref() };
+        for reads in [&mut self.earlier_reads, &mut self.reads] {
+            leaseholder.refresh(reads, (self.read_ts, upto), own, &self.options.cancel, |_| false).await?;
+        }
         Ok(())
     }
 }

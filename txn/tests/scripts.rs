@@ -1,6 +1,7 @@
 //! Runs `tests/scripts`: transactions step by step over a store in memory. A transaction that waits
 //! says so, and its answer is printed by `await`. `UPDATE_GOLDENFILES=1` rewrites the scripts.
 
+#[path = "support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
@@ -182,7 +183,7 @@ impl Script {
     /// Locks in memory, intents, records.
     fn dump(&self) -> Result<String, Box<dyn Error>> {
         let mut out = String::new();
-        for line in self.db().describe_locks().lines() {
+        for line in self.world.line.server().describe_locks().lines() {
             writeln!(out, "lock {line}")?;
         }
         let mut iter = self.world.engine.iter(Cf::Lock, b"", b"")?;
@@ -208,7 +209,7 @@ impl Script {
         iter.seek_to_first();
         while iter.valid() {
             let (anchor, _) = local_keys::parse_txn_record(iter.key())?;
-            let record = cairn_txn::gateway::record::TxnRecord::read(iter.value())?;
+            let record = cairn_txn::leaseholder::record::TxnRecord::read(iter.value())?;
             writeln!(out, "record at {} {:?}", escape(&anchor), record.status())?;
             iter.next();
         }

@@ -1,5 +1,6 @@
 //! Behaviour of transactions over a real store in memory.
 
+#[path = "support/mod.rs"]
 mod support;
 
 use std::sync::Arc;
@@ -284,6 +285,7 @@ fn a_locking_read_moves_the_snapshot_or_asks_for_a_retry() {
 fn locks_queue_time_out_and_break_deadlocks() {
     let world = World::new(6);
     let db = world.open(DbConfig::default());
+    let line = Arc::clone(&world.line);
     let executor = Arc::clone(&world.executor);
     world.executor.run(async move {
         let mut first = db.begin(options(Isolation::Serializable, 1));
@@ -310,10 +312,10 @@ fn locks_queue_time_out_and_break_deadlocks() {
         };
         use cairn_kv::seam::Runtime;
         runtime.spawn("second", Box::pin(task));
-        while !db.describe_locks().contains("<-") {
+        while !line.server().describe_locks().contains("<-") {
             runtime.yield_now().await;
         }
-        assert_eq!(db.describe_locks(), "a: 1=X <- 3=X\nb: 3=X\n");
+        assert_eq!(line.server().describe_locks(), "a: 1=X <- 3=X\nb: 3=X\n");
         let Err(TxnError::Deadlock { cycle }) = first.get_for_update(b"b").await else {
             panic!("a deadlock")
         };
@@ -325,7 +327,7 @@ fn locks_queue_time_out_and_break_deadlocks() {
         put(&mut first, "a", "1").await;
         first.commit().await.expect("commit");
         receiver.await.expect("the second goes on");
-        assert_eq!(db.describe_locks(), "");
+        assert_eq!(line.server().describe_locks(), "");
     });
 }
 
@@ -334,6 +336,7 @@ fn a_commit_that_is_canceled_rolls_back() {
     for flushed in [false, true] {
         let world = World::new(9);
         let db = world.open(if flushed { small() } else { DbConfig::default() });
+        let line = Arc::clone(&world.line);
         world.executor.run(async move {
             let options = TxnOptions::default();
             let cancel = options.cancel.clone();
@@ -344,7 +347,7 @@ fn a_commit_that_is_canceled_rolls_back() {
             }
             cancel.cancel();
             assert!(matches!(txn.commit().await, Err(TxnError::Canceled)));
-            assert_eq!(db.describe_locks(), "", "the locks are released while the handle lives");
+            assert_eq!(line.server().describe_locks(), "", "the locks are released while the handle lives");
             let mut other = begin(&db);
             assert_eq!(other.get_for_update(b"k000").await.expect("free"), None);
             other.rollback().await;
@@ -357,17 +360,21 @@ fn a_commit_that_is_canceled_rolls_back() {
 fn shared_locks_coexist_and_dropping_releases() {
     let world = World::new(7);
     let db = world.open(DbConfig::default());
+    let line = Arc::clone(&world.line);
     world.executor.run(async move {
         let mut first = db.begin(options(Isolation::Serializable, 1));
         let mut second = db.begin(options(Isolation::Serializable, 2));
         first.lock(b"t", LockStrength::Shared).await.expect("shared");
         second.lock(b"t", LockStrength::Shared).await.expect("shared");
-        assert_eq!(db.describe_locks(), "t: 1=S 2=S\n");
+        assert_eq!(line.server().describe_locks(), "t: 1=S 2=S\n");
         drop(first);
         second.lock(b"t", LockStrength::Exclusive).await.expect("upgrade");
-        assert_eq!(db.describe_locks(), "t: 2=X\n");
+        assert_eq!(line.server().describe_locks(), "t: 2=X\n");
         drop(second);
-        assert_eq!(db.describe_locks(), "");
+        // From another node it takes a moment.
+        while !line.server().describe_locks().is_empty() {
+            db.store().env().runtime.yield_now().await;
+        }
     });
 }
 
@@ -375,6 +382,7 @@ fn shared_locks_coexist_and_dropping_releases() {
 fn large_transactions_commit_abort_and_are_recovered() {
     let world = World::new(8);
     let db = world.open(small());
+    let line = Arc::clone(&world.line);
     let executor = Arc::clone(&world.executor);
     let value = "v".repeat(100);
     let expected: String = (0..50).map(|number| format!("k{number:03}={value} ")).collect();
@@ -387,7 +395,7 @@ fn large_transactions_commit_abort_and_are_recovered() {
             put(&mut txn, &key, &large).await;
         }
         txn.step();
-        assert!(db.describe_locks().lines().count() < 10, "flushed keys need no lock in memory");
+        assert!(line.server().describe_locks().lines().count() < 10, "flushed keys need no lock in memory");
         assert_eq!(scan(&mut txn, "k", "l", false, 7).await, all);
         let mut reader = begin(&db);
         assert_eq!(scan(&mut reader, "k", "l", false, 100).await, "", "readers pass");
@@ -408,7 +416,11 @@ fn large_transactions_commit_abort_and_are_recovered() {
         for _ in 0..50 {
             runtime.yield_now().await;
         }
-        assert!(db.describe_locks().contains("k000: 0=X <- 0=X"), "{}", db.describe_locks());
+        assert!(
+            line.server().describe_locks().contains("k000: 0=X <- 0=X"),
+            "{}",
+            line.server().describe_locks()
+        );
         txn.commit().await.expect("commit");
         receiver.await.expect("the writer goes on");
         assert_eq!(scan(&mut begin(&db), "k", "l", true, 100).await.len(), all.len());
@@ -418,7 +430,7 @@ fn large_transactions_commit_abort_and_are_recovered() {
             aborted.delete(bytes(&format!("k{number:03}"))).await.expect("delete");
         }
         aborted.rollback().await;
-        assert_eq!(db.describe_locks(), "");
+        assert_eq!(line.server().describe_locks(), "");
         // Left behind: the node stops before it ends.
         let mut left = begin(&db);
         for number in 0..20 {
@@ -525,6 +537,7 @@ fn a_blind_write_that_waited_keeps_no_lock() {
     for config in [DbConfig::default(), DbConfig { max_buffer_bytes: 1, ..DbConfig::default() }] {
         let world = World::new(13);
         let db = world.open(config);
+        let line = Arc::clone(&world.line);
         let executor = Arc::clone(&world.executor);
         world.executor.run(async move {
             let mut first = db.begin(options(Isolation::Serializable, 1));
@@ -541,12 +554,12 @@ fn a_blind_write_that_waited_keeps_no_lock() {
             use cairn_kv::seam::Runtime;
             let runtime = support::Tasks(executor);
             runtime.spawn("second", Box::pin(task));
-            while !db.describe_locks().contains("<- 2=X") {
+            while !line.server().describe_locks().contains("<- 2=X") {
                 runtime.yield_now().await;
             }
             first.rollback().await;
             done.await.expect("the second ends");
-            assert_eq!(db.describe_locks(), "");
+            assert_eq!(line.server().describe_locks(), "");
         });
     }
 }
@@ -558,6 +571,7 @@ fn a_flush_may_be_dropped_at_any_await() {
     for polls in 0..12 {
         let world = World::new(14);
         let db = world.open(DbConfig { max_buffer_bytes: 1, ..DbConfig::default() });
+        let line = Arc::clone(&world.line);
         let executor = Arc::clone(&world.executor);
         world.executor.run(async move {
             use cairn_kv::seam::Runtime;
@@ -582,7 +596,7 @@ fn a_flush_may_be_dropped_at_any_await() {
             assert_eq!(other.get_for_update(b"a").await.expect("free in the end"), None, "{polls} polls");
             other.rollback().await;
             runtime.sleep(Duration::from_millis(10)).await;
-            assert_eq!(db.describe_locks(), "", "{polls} polls");
+            assert_eq!(line.server().describe_locks(), "", "{polls} polls");
         });
         let mut iter = world.engine.iter(Cf::Lock, b"", b"").expect("an iterator");
         iter.seek_to_first();

@@ -54,6 +54,20 @@ impl HeldLocks {
         self.position(key, hash).map(|position| &mut self.locks[position])
     }
 
+    /// Whether `key` is held as strongly as `strength` wants.
+    pub fn are_enough(&self, key: &[u8], hash: KeyHash, strength: LockStrength) -> bool {
+        let held = self.find(key, hash).map(|lock| lock.strength);
+        held == Some(LockStrength::Exclusive) || held == Some(strength)
+    }
+
+    /// `key` is held from now on, or more strongly than before.
+    pub fn took(&mut self, key: Bytes, hash: KeyHash, strength: LockStrength) {
+        match self.find_mut(&key, hash) {
+            Some(lock) => lock.strength = strength,
+            None => self.add(HeldLock { key, hash, strength, seen: None }),
+        }
+    }
+
     /// Adds a lock that is not there yet.
     pub fn add(&mut self, lock: HeldLock) {
         debug_assert!(self.find(&lock.key, lock.hash).is_none());

@@ -5,12 +5,12 @@
 //! - [`held_locks`]: locks, and what was seen under them
 //! - [`read`]: reads and scans, own writes included
 //! - [`intents`]: transactions that outgrow one command
-//! - [`record`], [`recovery`]: their records, and what a restart makes of them
+//! - [`remote`], [`remote_txn`]: a leaseholder on another node, and what a transaction asks of it
 
 pub mod buffer;
 pub mod held_locks;
 pub mod intents;
 pub mod read;
 pub mod read_set;
-pub mod record;
-pub mod recovery;
+pub mod remote;
+pub mod remote_txn;

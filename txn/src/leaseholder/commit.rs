@@ -306,12 +306,17 @@ impl Leaseholder {
         Effects {
             format: EFFECTS_FORMAT,
             writes: writes.collect(),
-            local: vec![RawWrite {
-                key: local_keys::commit_marker(&identity.anchor, identity.start_ts, &identity.txn_id),
-                value: Some(local_keys::commit_marker_value(commit_ts)),
-            }],
+            local: vec![marker(identity, commit_ts)],
             ..Effects::default()
         }
+    }
+}
+
+/// The write of the marker by which a resend of a commit is recognized (R7).
+pub fn marker(identity: &TxnIdentity, commit_ts: Timestamp) -> RawWrite {
+    RawWrite {
+        key: local_keys::commit_marker(&identity.anchor, identity.start_ts, &identity.txn_id),
+        value: Some(local_keys::commit_marker_value(commit_ts)),
     }
 }
 
@@ -326,5 +331,14 @@ pub fn concurrent_update(key: &[u8]) -> TxnError {
         reason: "could not serialize access due to concurrent update".into(),
         key,
         other_session,
+    }
+}
+
+/// The leaseholder knows nothing of a transaction (any more), so it is not committed.
+pub fn changed_leaseholder() -> TxnError {
+    TxnError::Retry {
+        reason: "could not serialize access due to a change of the leaseholder".into(),
+        key: None,
+        other_session: None,
     }
 }

@@ -18,7 +18,17 @@ use cairn_kv::mvcc::TxnId;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::admit::behind;
+use super::commit::{KeyWrite, TxnIdentity};
 use super::lock_table::Requester;
+use super::write_intents::intent_bytes;
+
+/// One in so many keys, or the next after so many bytes, is remembered to cut the resolution by.
+const SAMPLE_KEYS: usize = 512;
+const SAMPLE_BYTES: usize = 128 << 10;
+
+/// Samples to a command of the resolution: some 8,000 keys or 2 MiB.
+const SAMPLES_PER_RESOLVE: usize = 16;
 
 /// How far a transaction with intents has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +44,30 @@ enum Status {
 /// A transaction with intents.
 pub struct IntentHolder {
     /// Its identity in the intents.
-    pub txn_id: TxnId,
+    pub identity: TxnIdentity,
     /// Its identity in the lock table.
     pub who: Requester,
     status: Mutex<Status>,
     /// Smallest and largest key with an intent.
     bounds: RwLock<Option<(Bytes, Bytes)>>,
+    /// Where it has written or may yet write.
+    written: Mutex<Written>,
+    /// Somebody ends it.
+    ending: AtomicBool,
     /// Its commit is under way and will not be known before the node restarts.
     lost: AtomicBool,
     finished: Notify,
+}
+
+/// What will have to be resolved.
+#[derive(Default)]
+struct Written {
+    /// Smallest and largest key.
+    bounds: Option<(Bytes, Bytes)>,
+    /// Some of the keys.
+    samples: Vec<Bytes>,
+    /// There may be a record.
+    has_record: bool,
 }
 
 impl IntentHolder {
@@ -77,6 +102,72 @@ impl IntentHolder {
             None => (first.clone(), last.clone()),
             Some((low, high)) => (low.min(first.clone()), high.max(last.clone())),
         });
+    }
+
+    /// Some keys are about to be written. From here on resolution looks there, too: what is dropped while
+    /// it waits may still be written, and the command that resolves it comes behind it in the log. True:
+    /// they are the first, and a record must go with them.
+    pub fn will_write(&self, writes: &[KeyWrite]) -> bool {
+        let [first, ..] = writes else { return false };
+        let last = writes.last().expect("not empty");
+        let mut written = self.written.lock();
+        written.bounds = Some(match written.bounds.take() {
+            None => (first.key.clone(), last.key.clone()),
+            Some((low, high)) => (low.min(first.key.clone()), high.max(last.key.clone())),
+        });
+        let (mut keys, mut bytes) = (0, 0);
+        for write in writes {
+            keys += 1;
+            bytes += intent_bytes(&write.key, &write.values);
+            if keys >= SAMPLE_KEYS || bytes >= SAMPLE_BYTES {
+                (keys, bytes) = (0, 0);
+                written.samples.push(write.key.clone());
+            }
+        }
+        !std::mem::replace(&mut written.has_record, true)
+    }
+
+    /// What would have been the first keys was certainly not written: the record goes with the next.
+    pub fn did_not_write(&self) {
+        self.written.lock().has_record = false;
+    }
+
+    /// A record is about to be written.
+    pub fn will_record(&self) {
+        self.written.lock().has_record = true;
+    }
+
+    /// Whether there may be a record, and intents.
+    pub fn has_record(&self) -> bool {
+        self.written.lock().has_record
+    }
+
+    /// Smallest and largest key that may have been written.
+    pub fn written_bounds(&self) -> Option<(Bytes, Bytes)> {
+        self.written.lock().bounds.clone()
+    }
+
+    /// The spans to resolve, each small enough for a command.
+    pub fn spans(&self) -> Vec<(Bytes, Bytes)> {
+        let mut written = self.written.lock();
+        let Some((low, high)) = written.bounds.clone() else { return Vec::new() };
+        written.samples.sort_unstable();
+        written.samples.dedup();
+        let mut spans = Vec::new();
+        let mut start = low;
+        for cut in written.samples.iter().skip(SAMPLES_PER_RESOLVE).step_by(SAMPLES_PER_RESOLVE) {
+            if *cut > start {
+                spans.push((start, cut.clone()));
+                start = cut.clone();
+            }
+        }
+        spans.push((start, behind(&high).into()));
+        spans
+    }
+
+    /// The caller ends it, by a commit or an abort; false: somebody else does.
+    pub fn take_charge(&self) -> bool {
+        !self.ending.swap(true, Ordering::SeqCst)
     }
 
     /// Whether it may have intents in `[start, end)`.
@@ -135,12 +226,14 @@ pub struct IntentHolders {
 
 impl IntentHolders {
     /// A transaction is about to lay its first intents.
-    pub fn enter(&self, txn_id: TxnId, who: Requester) -> Arc<IntentHolder> {
+    pub fn enter(&self, identity: TxnIdentity, who: Requester) -> Arc<IntentHolder> {
         let holder = Arc::new(IntentHolder {
-            txn_id,
+            identity,
             who,
             status: Mutex::new(Status::Pending(Timestamp::ZERO)),
             bounds: RwLock::new(None),
+            written: Mutex::default(),
+            ending: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             finished: Notify::new(),
         });
@@ -196,6 +289,6 @@ impl IntentHolders {
 
     /// The transaction `txn_id`, if it has intents.
     pub fn find(&self, txn_id: &TxnId) -> Option<Arc<IntentHolder>> {
-        self.holders.read().iter().find(|holder| holder.txn_id == *txn_id).map(Arc::clone)
+        self.holders.read().iter().find(|holder| holder.identity.txn_id == *txn_id).map(Arc::clone)
     }
 }

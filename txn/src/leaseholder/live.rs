@@ -57,25 +57,56 @@ impl LiveTxns {
         inner.pinned[pin.0] = ts;
     }
 
+    /// Pins what another node's gateway announces as the oldest of its read timestamps (zero: none), as
+    /// far as it is not collected yet, in place of what it has announced before.
+    pub fn announce(&self, pin: Option<Pin>, oldest: Timestamp) -> Option<Pin> {
+        let mut inner = self.inner.lock();
+        if oldest.is_zero() {
+            if let Some(pin) = pin {
+                inner.remove(pin);
+            }
+            return None;
+        }
+        let ts = oldest.max(inner.gc_threshold);
+        match pin {
+            Some(pin) => {
+                inner.pinned[pin.0] = ts;
+                Some(pin)
+            }
+            None => Some(inner.insert(ts)),
+        }
+    }
+
+    /// The oldest read timestamp in use; zero: none.
+    pub fn oldest(&self) -> Timestamp {
+        self.inner.lock().oldest().unwrap_or(Timestamp::ZERO)
+    }
+
     /// The transaction ended.
     pub fn unpin(&self, pin: Pin) {
-        let mut inner = self.inner.lock();
-        inner.pinned[pin.0] = Timestamp::ZERO;
-        inner.free.push(pin.0);
+        self.inner.lock().remove(pin);
     }
 
     /// Raises the threshold to `wanted`, but not above a pinned timestamp; returns it. From then on
     /// nothing below can be pinned.
     pub fn raise_gc_threshold(&self, wanted: Timestamp) -> Timestamp {
         let mut inner = self.inner.lock();
-        let oldest = inner.pinned.iter().copied().filter(|ts| !ts.is_zero()).min();
-        let allowed = oldest.map_or(wanted, |oldest| wanted.min(oldest));
+        let allowed = inner.oldest().map_or(wanted, |oldest| wanted.min(oldest));
         inner.gc_threshold = inner.gc_threshold.max(allowed);
         inner.gc_threshold
     }
 }
 
 impl Inner {
+    fn oldest(&self) -> Option<Timestamp> {
+        self.pinned.iter().copied().filter(|ts| !ts.is_zero()).min()
+    }
+
+    fn remove(&mut self, pin: Pin) {
+        self.pinned[pin.0] = Timestamp::ZERO;
+        self.free.push(pin.0);
+    }
+
     fn insert(&mut self, ts: Timestamp) -> Pin {
         if let Some(place) = self.free.pop() {
             self.pinned[place] = ts;

@@ -112,7 +112,7 @@ impl Leaseholder {
         let end = behind(key);
         while self.holders.may_overlap(key, &end, own) {
             let locks = mvcc::locks(self.engine(), key, &end, LOCKS_OF_A_KEY)?;
-            let other = locks.iter().find(|lock| own.is_none_or(|own| own.txn_id != lock.txn_id));
+            let other = locks.iter().find(|lock| own.is_none_or(|own| own.identity.txn_id != lock.txn_id));
             let Some(other) = other else { return Ok(None) };
             if let Some(holder) = self.holders.find(&other.txn_id) {
                 return Ok(Some(holder));

@@ -6,21 +6,30 @@
 //! - [`lock_table`]: which transaction may change what
 //! - [`intent_holder`]: transactions with intents, and how readers push them
 //! - [`live`]: what garbage collection must leave readable
-//! - requests, a file each: [`admit`] (reads), [`lock`], [`refresh`], [`commit`], [`write_intents`],
-//!   [`resolve`]
+//! - requests, a file each: [`admit`] and [`read`], [`lock`], [`refresh`], [`commit`], [`write_intents`],
+//!   [`commit_intents`], [`resolve`]
+//! - [`record`], [`recovery`]: records of transactions with intents, and what a restart makes of them
+//! - [`serve`], [`session`]: requests of other nodes' gateways
 //!
-//! The gateway calls it as functions on plain arguments. There is one range until ranges split.
+//! The local gateway calls it as functions on plain arguments ([`crate::wire`] tells of the others). There
+//! is one range until ranges split.
 
 pub mod admit;
 pub mod commit;
+pub mod commit_intents;
 pub mod intent_holder;
 pub mod latch;
 pub mod live;
 pub mod lock;
 pub mod lock_table;
 pub mod propose;
+pub mod read;
+pub mod record;
+pub mod recovery;
 pub mod refresh;
 pub mod resolve;
+pub mod serve;
+pub mod session;
 pub mod slot;
 pub mod timestamp_cache;
 pub mod write_intents;
@@ -37,7 +46,8 @@ use parking_lot::Mutex;
 use self::intent_holder::{IntentHolder, IntentHolders};
 use self::latch::{LatchGuard, Latches};
 use self::live::LiveTxns;
-use self::lock_table::LockTable;
+use self::lock_table::{LockTable, Owner};
+use self::session::Gateways;
 use self::slot::Slots;
 use self::timestamp_cache::TimestampCache;
 use crate::garbage::Sweeps;
@@ -69,6 +79,9 @@ pub struct Leaseholder {
     last_commit: AtomicU64,
     /// Compactions that scans have asked for.
     pub sweeps: Mutex<Sweeps>,
+    /// Other nodes' gateways, and the sessions of their transactions.
+    pub gateways: Gateways,
+    next_owner: AtomicU64,
 }
 
 /// Whose request it is: its own latches and intents are no obstacle.
@@ -99,6 +112,8 @@ impl Leaseholder {
             // What an earlier life wrote may still have to be collected.
             last_commit: AtomicU64::new(floor.0),
             sweeps: Mutex::default(),
+            gateways: Gateways::default(),
+            next_owner: AtomicU64::new(1),
             slots,
             store,
         })
@@ -108,6 +123,12 @@ impl Leaseholder {
     #[inline]
     pub fn engine(&self) -> &dyn Engine {
         &**self.store.engine()
+    }
+
+    /// Names a transaction in the lock table, whichever gateway it belongs to.
+    #[inline]
+    pub fn new_owner(&self) -> Owner {
+        self.next_owner.fetch_add(1, Ordering::SeqCst)
     }
 
     /// The lease to evaluate a command under. What was gathered under an earlier one is made good:

@@ -116,6 +116,7 @@ mod tests {
     use cairn_raft::{Store, StoreConfig};
 
     use super::*;
+    use crate::db::Target;
     use crate::{Db, DbConfig, TxnOptions};
 
     /// A commit waits while it refreshes, so that others may write above the timestamp it has chosen.
@@ -127,15 +128,16 @@ mod tests {
         env.block_on(async move {
             let store = Store::open(seams, engine, StoreConfig::default()).await.expect("opens");
             let db = Db::open(store, DbConfig::default()).await.expect("opens");
+            let Target::Local(leaseholder) = &db.target else { unreachable!("it has the lease") };
             let (key, hash) = (b"k", KeyHash::of(b"k"));
             let read_ts = db.now().await.expect("now");
-            let stamp = db.leaseholder.slots.stamp(hash);
+            let stamp = leaseholder.slots.stamp(hash);
             let upto = db.now().await.expect("now");
             let mut writer = db.begin(TxnOptions::default());
             writer.put(Bytes::from_static(key), Bytes::new()).await.expect("put");
             let written_ts = writer.commit().await.expect("commit");
             assert!(written_ts > upto);
-            let refresh = |stamp, span| db.leaseholder.refresh_point(key, hash, stamp, span, Own::default());
+            let refresh = |stamp, span| leaseholder.refresh_point(key, hash, stamp, span, Own::default());
             let Ok(Refreshed::Unchanged(stamp)) = refresh(stamp, (read_ts, upto)) else {
                 panic!("the key was written later")
             };

@@ -19,10 +19,11 @@ use prost::Message;
 
 use super::Leaseholder;
 use super::admit::behind;
-use super::commit::{KeyWrite, TxnIdentity};
+use super::commit::KeyWrite;
 use super::intent_holder::IntentHolder;
 use super::lock::Patience;
-use crate::gateway::buffer::Written;
+use super::record::TxnRecord;
+use crate::gateway::buffer::{Values, Written};
 use crate::gateway::held_locks::Seen;
 use crate::{Isolation, TxnError};
 
@@ -30,8 +31,6 @@ use crate::{Isolation, TxnError};
 pub struct IntentRequest<'a> {
     /// The transaction, its intents so far.
     pub holder: &'a Arc<IntentHolder>,
-    /// Its identity.
-    pub identity: &'a TxnIdentity,
     /// Its isolation level.
     pub isolation: Isolation,
     /// Where it read.
@@ -41,20 +40,39 @@ pub struct IntentRequest<'a> {
     /// Set: none of the keys may exist. Says what the transaction sees of an own earlier intent: a
     /// value, a deletion or nothing.
     pub absent: Option<&'a (dyn Fn(LockValue) -> Option<Written> + Send + Sync)>,
-    /// Its record, with the first part.
-    pub record: Option<RawWrite>,
     /// How long it may wait for others.
     pub patience: Patience<'a>,
 }
 
 /// Bytes that an intent takes in a command beside its key and values (and the anchor).
-pub const INTENT_OVERHEAD: usize = 112;
+const INTENT_OVERHEAD: usize = 112;
+
+/// About the bytes of an intent in a command, without the anchor.
+pub fn intent_bytes(key: &[u8], values: &Values) -> usize {
+    let values = values.iter().map(|(_, value)| 16 + value.value().map_or(0, Bytes::len));
+    key.len() + INTENT_OVERHEAD + values.sum::<usize>()
+}
 
 impl Leaseholder {
-    /// Writes intents; returns when they are replicated and applied.
+    /// Writes intents, with the first ones the transaction's record; returns when they are replicated and
+    /// applied.
     pub async fn write_intents(self: &Arc<Leaseholder>, request: IntentRequest<'_>) -> Result<(), TxnError> {
-        let IntentRequest { holder, identity, isolation, read_ts, mut writes, absent, record, patience } =
-            request;
+        let holder = request.holder;
+        let is_first = holder.will_write(&request.writes);
+        let result = self.lay_intents(request, is_first).await;
+        if is_first && !matches!(result, Ok(()) | Err(TxnError::Ambiguous(_))) {
+            holder.did_not_write();
+        }
+        result
+    }
+
+    async fn lay_intents(
+        self: &Arc<Leaseholder>,
+        request: IntentRequest<'_>,
+        is_first: bool,
+    ) -> Result<(), TxnError> {
+        let IntentRequest { holder, isolation, read_ts, mut writes, absent, patience } = request;
+        let identity = &holder.identity;
         let lease = self.lease()?;
         let (latch, _taken) = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
         self.validate_writes(&writes, isolation, read_ts, Some(holder))?;
@@ -69,7 +87,7 @@ impl Leaseholder {
         let mut stored = Vec::new();
         let mut locks = Vec::with_capacity(writes.len());
         for write in &writes {
-            let key = mvcc::lock_key(&write.key, Strength::Intent, &holder.txn_id);
+            let key = mvcc::lock_key(&write.key, Strength::Intent, &identity.txn_id);
             let mut intent = LockValue {
                 format: LOCK_FORMAT,
                 anchor: identity.anchor.clone(),
@@ -106,7 +124,7 @@ impl Leaseholder {
         let effects = Effects {
             format: EFFECTS_FORMAT,
             locks,
-            local: record.into_iter().collect(),
+            local: is_first.then(|| TxnRecord::pending(identity).store(identity)).into_iter().collect(),
             ..Effects::default()
         };
         self.propose(lease, effects, Some(latch)).await

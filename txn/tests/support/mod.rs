@@ -1,6 +1,8 @@
-//! A store and a database in one thread: tasks chosen by a seed, virtual time, files in memory.
+//! Stores and databases in one thread: tasks chosen by a seed, virtual time, files in memory.
 
 #![allow(dead_code)]
+
+mod line;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,6 +17,13 @@ use cairn_kv::engine::mem::MemEngine;
 use cairn_kv::seam::{BoxFuture, Clock, Disk, DiskFile, Env, NoPeers, Rng, Runtime};
 use cairn_raft::{Store, StoreConfig};
 use cairn_txn::{Db, DbConfig};
+
+#[allow(unused_imports)]
+pub use line::{Fate, Line};
+
+/// Whether databases are opened as those of a node without the lease: `remote.rs` has the tests that run
+/// in both ways.
+const IS_REMOTE: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"remote");
 
 /// A linear congruential generator, mixed.
 pub struct Seeded(AtomicU64);
@@ -264,13 +273,20 @@ pub struct World {
     pub executor: Arc<Executor>,
     pub engine: SharedEngine,
     disk: Arc<MemDisk>,
+    /// The way to the leaseholder from other nodes.
+    pub line: Arc<Line>,
 }
 
 impl World {
     pub fn new(seed: u64) -> World {
         let executor = Executor::new(seed);
+        World::on(&executor, Line::new(Arc::clone(&executor)))
+    }
+
+    fn on(executor: &Arc<Executor>, line: Arc<Line>) -> World {
+        let executor = Arc::clone(executor);
         let disk = MemDisk { files: Mutex::default(), executor: Some(Arc::clone(&executor)) };
-        World { executor, engine: Arc::new(MemEngine::default()), disk: Arc::new(disk) }
+        World { executor, engine: Arc::new(MemEngine::default()), disk: Arc::new(disk), line }
     }
 
     pub fn env(&self) -> Env {
@@ -283,13 +299,36 @@ impl World {
         }
     }
 
-    /// Opens store and database.
+    async fn open_store(&self) -> Arc<Store> {
+        let small = StoreConfig { segment_bytes: 1 << 20, ..StoreConfig::default() };
+        Store::open(self.env(), Arc::clone(&self.engine), small).await.expect("the store opens")
+    }
+
+    /// Opens store and database, and in the tests that say so a second node's, to be used instead.
     pub fn open(&self, config: DbConfig) -> Arc<Db> {
-        let (env, engine) = (self.env(), Arc::clone(&self.engine));
+        let world = self.clone();
         self.executor.run(async move {
-            let small = StoreConfig { segment_bytes: 1 << 20, ..StoreConfig::default() };
-            let store = Store::open(env, engine, small).await.expect("the store opens");
-            Db::open(store, config).await.expect("the database opens")
+            let db = world.open_leaseholder(config.clone()).await;
+            if IS_REMOTE { world.open_gateway(2, config).await } else { db }
         })
+    }
+
+    /// Opens the node with the lease, and has the line end there.
+    pub async fn open_leaseholder(&self, config: DbConfig) -> Arc<Db> {
+        let db = Db::open(self.open_store().await, config).await.expect("the database opens");
+        self.line.serve(1, Arc::clone(&db));
+        db
+    }
+
+    /// Opens a node without the lease, with an empty store of its own.
+    pub async fn open_gateway(&self, node: u64, config: DbConfig) -> Arc<Db> {
+        self.open_gateway_to(node, 1, config).await
+    }
+
+    /// The same, where it takes another node for the leaseholder.
+    pub async fn open_gateway_to(&self, node: u64, leaseholder: u64, config: DbConfig) -> Arc<Db> {
+        let store = World::on(&self.executor, Arc::clone(&self.line)).open_store().await;
+        let remote = Arc::clone(&self.line) as Arc<dyn cairn_txn::wire::Remote>;
+        Db::open_remote(store, remote, node, leaseholder, config).await.expect("the database opens")
     }
 }

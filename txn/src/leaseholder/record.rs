@@ -9,7 +9,7 @@ use cairn_kv::effects::RawWrite;
 use cairn_kv::{Error, local_keys};
 use prost::Message;
 
-use crate::leaseholder::commit::TxnIdentity;
+use super::commit::TxnIdentity;
 
 /// Newest record format that this binary reads.
 pub const RECORD_FORMAT: u32 = 1;
@@ -61,6 +61,16 @@ pub struct TxnRecord {
 }
 
 impl TxnRecord {
+    /// The record of a transaction that lays its first intents.
+    pub fn pending(identity: &TxnIdentity) -> TxnRecord {
+        TxnRecord {
+            format: RECORD_FORMAT,
+            status: RecordStatus::Pending.into(),
+            start_ts: identity.start_ts.0,
+            ..TxnRecord::default()
+        }
+    }
+
     /// The write that stores it.
     pub fn store(&self, identity: &TxnIdentity) -> RawWrite {
         let key = local_keys::txn_record(&identity.anchor, &identity.txn_id);

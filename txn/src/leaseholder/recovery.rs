@@ -12,11 +12,11 @@ use cairn_kv::engine::Cf;
 use cairn_kv::mvcc::{self, TxnId};
 use cairn_kv::{Timestamp, local_keys};
 
+use super::Leaseholder;
+use super::admit::behind;
+use super::commit::TxnIdentity;
 use super::record::{RecordStatus, TxnRecord};
 use crate::TxnError;
-use crate::leaseholder::Leaseholder;
-use crate::leaseholder::admit::behind;
-use crate::leaseholder::commit::TxnIdentity;
 
 /// Intents to a command of the resolution.
 const RESOLVE_KEYS: usize = 8_192;

@@ -1,0 +1,401 @@
+//! The way to a leaseholder on another node: requests are sent until they are answered, or for as long
+//! as there is hope ([`crate::wire`]).
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_kv::Timestamp;
+use cairn_raft::Store;
+use cairn_raft::store::FIRST_RANGE;
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::leaseholder::admit::unless_canceled;
+use crate::leaseholder::commit::changed_leaseholder;
+use crate::leaseholder::live::LiveTxns;
+use crate::leaseholder::propose::no_timestamp;
+use crate::wire::convert::malformed;
+use crate::wire::{
+    Announce, Answer, Body, CallError, Cancel, End, Gateway, MAX_MESSAGE_BYTES, NodeId, NotLeaseholder,
+    Outcome, Remote, Request, TxnRef, WIRE_VERSION,
+};
+use crate::{CancelToken, TxnError};
+
+/// A request that fails is sent again for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pauses between sending a request again.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A cancellation is sent again until what it cancels is answered.
+const CANCEL_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the background looks whether an announcement is due.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+
+/// A leaseholder on another node, and what all transactions of this node's gateway share towards it.
+pub struct RemoteLeaseholder {
+    store: Arc<Store>,
+    remote: Arc<dyn Remote>,
+    /// This node.
+    node: NodeId,
+    incarnation: AtomicU64,
+    /// The node that has the lease, as far as known.
+    leaseholder: AtomicU64,
+    announcements: AtomicU64,
+    /// What was announced last: oldest read and oldest transaction.
+    announced: Mutex<(u64, u64)>,
+    numbers: Mutex<Numbers>,
+    gc_threshold: AtomicU64,
+    /// Read timestamps in use here.
+    pub live: LiveTxns,
+}
+
+/// Transactions with sessions.
+struct Numbers {
+    next: u64,
+    open: BTreeSet<u64>,
+}
+
+/// An answer.
+pub struct Reply {
+    /// Sequence of the lease under which it was given.
+    pub lease: u64,
+    /// How it went; never a failure, nor a request that was not executed.
+    pub outcome: Outcome,
+}
+
+/// Why there is none.
+enum Failed {
+    /// The leaseholder says that it failed in this way.
+    With(TxnError),
+    /// Not sent, because it is too large.
+    TooLarge(TxnError),
+    /// It was refused: not executed.
+    NoSession,
+    /// Certainly not executed.
+    NotSent(String),
+    /// Perhaps executed.
+    Unknown(String),
+}
+
+impl From<Failed> for TxnError {
+    fn from(failed: Failed) -> TxnError {
+        match failed {
+            Failed::With(error) | Failed::TooLarge(error) => error,
+            Failed::NoSession => changed_leaseholder(),
+            Failed::NotSent(reason) | Failed::Unknown(reason) => TxnError::Unavailable(reason),
+        }
+    }
+}
+
+impl RemoteLeaseholder {
+    /// Towards the leaseholder, presumably on the node `leaseholder`.
+    pub async fn new(
+        store: Arc<Store>,
+        remote: Arc<dyn Remote>,
+        node: NodeId,
+        leaseholder: NodeId,
+    ) -> Result<Arc<RemoteLeaseholder>, TxnError> {
+        let incarnation = store.now().await.map_err(no_timestamp)?;
+        let link = Arc::new(RemoteLeaseholder {
+            remote,
+            node,
+            incarnation: AtomicU64::new(incarnation.0),
+            leaseholder: AtomicU64::new(leaseholder),
+            announcements: AtomicU64::new(0),
+            announced: Mutex::new((0, 1)),
+            numbers: Mutex::new(Numbers { next: 1, open: BTreeSet::new() }),
+            gc_threshold: AtomicU64::new(0),
+            live: LiveTxns::default(),
+            store,
+        });
+        link.greet().await;
+        let task = announce(Arc::downgrade(&link));
+        link.store.env().runtime.spawn("announcements", Box::pin(task));
+        Ok(link)
+    }
+
+    /// Has this node's clock pass the leaseholder's before anybody reads, if that can be had at once.
+    async fn greet(&self) {
+        let mut request = Request { body: Some(Body::Announce(Announce {})), ..Request::default() };
+        let encoded = self.encode(&mut request, self.gateway());
+        if let Ok(answer) = self.remote.call(self.leaseholder.load(Ordering::SeqCst), encoded).await {
+            let _ = self.take(&answer);
+        }
+    }
+
+    /// This gateway.
+    pub fn gateway(&self) -> Gateway {
+        Gateway { node: self.node, incarnation: self.incarnation.load(Ordering::SeqCst) }
+    }
+
+    /// Reads below it fail, as far as known.
+    pub fn gc_threshold(&self) -> Timestamp {
+        Timestamp(self.gc_threshold.load(Ordering::SeqCst))
+    }
+
+    /// Asks for something that may be done twice. `txn`: the transaction whose intents are to be seen.
+    pub async fn look(
+        &self,
+        txn: Option<TxnRef>,
+        body: Body,
+        cancel: &CancelToken,
+    ) -> Result<Reply, TxnError> {
+        Ok(unless_canceled(cancel, self.call(None, txn, body)).await??)
+    }
+
+    /// The answer to requests that came here, where there is no leaseholder.
+    pub fn refuse(&self) -> Bytes {
+        let leaseholder = Some(self.leaseholder.load(Ordering::SeqCst));
+        let answer = Answer {
+            version: WIRE_VERSION,
+            now: self.store.hlc().last().0,
+            outcome: Some(Outcome::NotLeaseholder(NotLeaseholder { leaseholder })),
+            ..Answer::default()
+        };
+        answer.encode_to_vec().into()
+    }
+
+    /// Sends a request until it is answered, or in vain for too long. `of`: whose step it is. That it stays,
+    /// even if this gateway goes on as a new one: there nobody knows what was taken of it before.
+    async fn call(&self, of: Option<Gateway>, txn: Option<TxnRef>, body: Body) -> Result<Reply, Failed> {
+        let env = self.store.env();
+        let mut request = Request { txn, body: Some(body), ..Request::default() };
+        let (mut failing_since, mut pause) = (None, FIRST_PAUSE);
+        let mut unknown = None;
+        loop {
+            let gateway = of.unwrap_or_else(|| self.gateway());
+            let node = self.leaseholder.load(Ordering::SeqCst);
+            let encoded = self.encode(&mut request, gateway);
+            if encoded.len() > MAX_MESSAGE_BYTES {
+                let text = format!("a request of {} bytes exceeds the limit", encoded.len());
+                return Err(Failed::TooLarge(TxnError::TooLarge(text)));
+            }
+            let reason = match self.remote.call(node, encoded).await {
+                Ok(answer) => match self.take(&answer) {
+                    Ok(Reply { outcome: Outcome::NotLeaseholder(not), .. }) => {
+                        if let Some(leaseholder) = not.leaseholder {
+                            self.leaseholder.store(leaseholder, Ordering::SeqCst);
+                        }
+                        format!("node {node} does not hold the lease")
+                    }
+                    Ok(Reply { outcome: Outcome::GatewayGone(_), .. }) => {
+                        let renewed = self.renew(gateway).await;
+                        if of.is_some() {
+                            return Err(unknown.map_or(Failed::NoSession, Failed::Unknown));
+                        }
+                        match renewed {
+                            Ok(()) => continue,
+                            Err(error) => return Err(Failed::With(error)),
+                        }
+                    }
+                    Ok(Reply { outcome: Outcome::NoSession(_), .. }) => return Err(Failed::NoSession),
+                    Ok(Reply { outcome: Outcome::Failed(failure), .. }) => {
+                        return Err(Failed::With(failure.into()));
+                    }
+                    Ok(reply) => return Ok(reply),
+                    Err(malformed) => {
+                        unknown = Some(malformed.to_string());
+                        malformed.to_string()
+                    }
+                },
+                Err(CallError::NotSent(reason)) => reason,
+                Err(CallError::Unknown(reason)) => {
+                    unknown = Some(reason.clone());
+                    reason
+                }
+            };
+            let now = env.clock.monotonic_nanos();
+            let since = *failing_since.get_or_insert(now);
+            if now - since > PATIENCE.as_nanos() as u64 {
+                return Err(unknown.map_or(Failed::NotSent(reason), Failed::Unknown));
+            }
+            env.runtime.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn encode(&self, request: &mut Request, gateway: Gateway) -> Bytes {
+        request.version = WIRE_VERSION;
+        request.range = FIRST_RANGE;
+        request.gateway = gateway;
+        // In this order: what is announced later is newer.
+        request.announcement = 1 + self.announcements.fetch_add(1, Ordering::SeqCst);
+        request.oldest_read = self.live.oldest().0;
+        request.oldest_txn = self.oldest_txn();
+        request.now = self.store.hlc().last().0;
+        *self.announced.lock() = (request.oldest_read, request.oldest_txn);
+        request.encode_to_vec().into()
+    }
+
+    fn take(&self, answer: &Bytes) -> Result<Reply, TxnError> {
+        let answer = Answer::decode(answer.clone()).map_err(|_| malformed())?;
+        if answer.version != WIRE_VERSION {
+            return Err(malformed());
+        }
+        self.store.hlc().observe(Timestamp(answer.now));
+        self.gc_threshold.fetch_max(answer.gc_threshold, Ordering::SeqCst);
+        Ok(Reply { lease: answer.lease, outcome: answer.outcome.ok_or_else(malformed)? })
+    }
+
+    /// This gateway was taken for dead: it goes on as a new one.
+    async fn renew(&self, gone: Gateway) -> Result<(), TxnError> {
+        let incarnation = self.store.now().await.map_err(no_timestamp)?.0;
+        let order = Ordering::SeqCst;
+        // Somebody else may have renewed it.
+        let _ = self.incarnation.compare_exchange(gone.incarnation, incarnation, order, order);
+        Ok(())
+    }
+
+    fn oldest_txn(&self) -> u64 {
+        let numbers = self.numbers.lock();
+        numbers.open.first().copied().unwrap_or(numbers.next)
+    }
+}
+
+/// Keeps the leaseholder from pinning, while this gateway has nothing to ask, what nobody reads.
+async fn announce(link: Weak<RemoteLeaseholder>) {
+    loop {
+        let Some(env) = link.upgrade().map(|link| link.store.env().clone()) else { return };
+        env.runtime.sleep(ANNOUNCE_EVERY).await;
+        let Some(link) = link.upgrade() else { return };
+        let announced = *link.announced.lock();
+        if announced != (link.live.oldest().0, link.oldest_txn()) {
+            let _ = link.look(None, Body::Announce(Announce {}), &CancelToken::default()).await;
+        }
+    }
+}
+
+/// A transaction's session at the leaseholder, as its gateway sees it.
+pub struct RemoteSession {
+    /// The leaseholder.
+    pub link: Arc<RemoteLeaseholder>,
+    /// Whose transaction it is, from the first step on.
+    gateway: Gateway,
+    txn: TxnRef,
+    is_over: bool,
+}
+
+impl RemoteSession {
+    /// A session that the first step will begin.
+    pub fn new(link: Arc<RemoteLeaseholder>, session: u64, lock_timeout: Option<Duration>) -> RemoteSession {
+        let lock_timeout = lock_timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
+        let txn = TxnRef { number: 0, step: 0, session, lock_timeout };
+        RemoteSession { link, gateway: Gateway::default(), txn, is_over: false }
+    }
+
+    /// Whether there is something to end.
+    pub fn is_open(&self) -> bool {
+        self.txn.number > 0 && !self.is_over
+    }
+
+    /// For looks that are to see the transaction's intents.
+    pub fn reference(&self) -> TxnRef {
+        TxnRef { step: 0, ..self.txn }
+    }
+
+    /// Takes a step.
+    pub async fn step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, TxnError> {
+        Ok(self.take_step(body, cancel).await?)
+    }
+
+    /// Takes the last step, a commit. `None`: the leaseholder refused to begin the session with it, because
+    /// the transaction began before its lease. Nothing of it is committed, and under an identity of its
+    /// time it may be tried again.
+    pub async fn commit(&mut self, body: Body, cancel: &CancelToken) -> Result<Option<Timestamp>, TxnError> {
+        let reply = self.take_step(body, cancel).await;
+        if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
+            self.over();
+        }
+        match reply {
+            Ok(Reply { outcome: Outcome::Committed(ts), .. }) => Ok(Some(Timestamp(ts))),
+            Err(Failed::NoSession) if self.txn.step == 1 => {
+                self.txn = TxnRef { number: 0, step: 0, ..self.txn };
+                self.is_over = false;
+                Ok(None)
+            }
+            Ok(_) => Err(TxnError::Ambiguous("the answer is malformed".into())),
+            Err(Failed::Unknown(reason)) => Err(TxnError::Ambiguous(reason)),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Takes the last step, whatever it is.
+    pub async fn last_step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, TxnError> {
+        let reply = self.take_step(body, cancel).await;
+        if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
+            self.over();
+        }
+        reply.map_err(TxnError::from)
+    }
+
+    /// Takes the last step, without a commit; what was seen under locks is confirmed at `confirm_at`,
+    /// unless that is zero.
+    pub async fn end(&mut self, confirm_at: Timestamp, cancel: &CancelToken) -> Result<(), TxnError> {
+        self.last_step(Body::End(End { confirm_at: confirm_at.0 }), cancel).await.map(|_| ())
+    }
+
+    async fn take_step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, Failed> {
+        if self.txn.number == 0 {
+            self.gateway = self.link.gateway();
+            let mut numbers = self.link.numbers.lock();
+            self.txn.number = numbers.next;
+            numbers.next += 1;
+            numbers.open.insert(self.txn.number);
+        }
+        self.txn.step += 1;
+        let link = &self.link;
+        let Cancel { number, step } = Cancel { number: self.txn.number, step: self.txn.step };
+        let mut call = std::pin::pin!(link.call(Some(self.gateway), Some(self.txn), body));
+        tokio::select! {
+            biased;
+            result = &mut call => return result,
+            () = cancel.canceled() => {}
+        }
+        loop {
+            // What it comes to is known when it is answered.
+            let tell = async {
+                let mut request =
+                    Request { body: Some(Body::Cancel(Cancel { number, step })), ..Request::default() };
+                let encoded = link.encode(&mut request, self.gateway);
+                let _ = link.remote.call(link.leaseholder.load(Ordering::SeqCst), encoded).await;
+                link.store.env().runtime.sleep(CANCEL_EVERY).await;
+            };
+            tokio::select! {
+                biased;
+                result = &mut call => return result,
+                () = tell => {}
+            }
+        }
+    }
+
+    fn over(&mut self) {
+        self.is_over = true;
+        self.link.numbers.lock().open.remove(&self.txn.number);
+    }
+}
+
+impl Drop for RemoteSession {
+    fn drop(&mut self) {
+        if !self.is_open() {
+            return;
+        }
+        self.over();
+        let link = Arc::clone(&self.link);
+        let (gateway, txn) = (self.gateway, TxnRef { step: self.txn.step + 1, ..self.txn });
+        let task = async move {
+            // Its number is announced as ended, so this is in vain only while older ones are open.
+            while let Err(Failed::NotSent(_) | Failed::Unknown(_)) =
+                link.call(Some(gateway), Some(txn), Body::End(End { confirm_at: 0 })).await
+            {
+                link.store.env().runtime.sleep(LONGEST_PAUSE).await;
+            }
+        };
+        self.link.store.env().runtime.spawn("end of a session", Box::pin(task));
+    }
+}

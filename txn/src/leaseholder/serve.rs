@@ -1,0 +1,445 @@
+//! Requests of other nodes' gateways ([`crate::wire`]): decoded, carried out by the functions that the
+//! local gateway calls, and answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_kv::engine::Cf;
+use cairn_kv::{Timestamp, local_keys};
+use cairn_raft::store::FIRST_RANGE;
+use prost::Message;
+
+use super::commit::{CommitRequest, TxnIdentity};
+use super::commit_intents::CommitIntents;
+use super::intent_holder::IntentHolder;
+use super::lock::Patience;
+use super::lock_table::Requester;
+use super::propose::no_timestamp;
+use super::read::OwnIntents;
+use super::session::{Begun, Found, Kept, Session};
+use super::slot::KeyHash;
+use super::write_intents::IntentRequest;
+use super::{Leaseholder, Own};
+use crate::gateway::held_locks::{HeldLocks, Seen};
+use crate::gateway::read_set::ReadSet;
+use crate::wire::convert::{add_reads, intervals, key_writes, malformed};
+use crate::wire::{
+    self, Answer, Body, Done, FoundPoint, FoundPoints, Gateway, Identity, Locked, NotLeaseholder, Outcome,
+    Request, Row, Rows, Stamps, TxnRef, WIRE_VERSION,
+};
+use crate::{CancelToken, LockStrength, TxnError, garbage};
+
+/// An answer of rows or points takes no more once it has so many bytes.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Bytes counted for a row or point beside key and value.
+const ROW_OVERHEAD: usize = 16;
+
+/// The answer where all went well and nothing is to be told.
+const DONE: Outcome = Outcome::Done(Done {});
+
+/// A transaction's step under way.
+struct Step<'a> {
+    session: &'a Arc<Session>,
+    kept: &'a mut Kept,
+    patience: Patience<'a>,
+}
+
+impl Leaseholder {
+    /// Carries out an encoded request and returns the encoded answer. The caller drives it to its end,
+    /// whether or not somebody still waits for the answer.
+    pub async fn serve(self: &Arc<Leaseholder>, request: Bytes) -> Bytes {
+        // Before anything is done: stamps that are taken under a later lease must not pass for its own.
+        let lease = self.lease().map_or(0, |lease| lease.sequence);
+        let outcome = match Request::decode(request) {
+            Ok(request) => self.answer(request).await.unwrap_or_else(|error| Outcome::Failed(error.into())),
+            Err(_) => Outcome::Failed(malformed().into()),
+        };
+        let answer = Answer {
+            version: WIRE_VERSION,
+            now: self.store.hlc().last().0,
+            lease,
+            gc_threshold: self.store.thresholds().gc.0,
+            outcome: Some(outcome),
+        };
+        answer.encode_to_vec().into()
+    }
+
+    /// The node of `gateway` is dead, or its gateway was closed: ends its transactions. Locks are
+    /// released and intents aborted, in the background.
+    pub fn gateway_gone(self: &Arc<Leaseholder>, gateway: Gateway) {
+        self.end_sessions(self.gateways.gone(gateway, &self.live));
+    }
+
+    async fn answer(self: &Arc<Leaseholder>, request: Request) -> Result<Outcome, TxnError> {
+        if request.version != WIRE_VERSION {
+            let version = request.version;
+            return Err(TxnError::Unavailable(format!("a request of version {version} is not understood")));
+        }
+        if request.range != FIRST_RANGE || self.lease().is_err() {
+            return Ok(Outcome::NotLeaseholder(NotLeaseholder { leaseholder: None }));
+        }
+        self.pass(Timestamp(request.now)).await?;
+        match self.gateways.announce(&request, &self.live) {
+            Some(over) => self.end_sessions(over),
+            None => return Ok(Outcome::GatewayGone(Done {})),
+        }
+        let Request { gateway, txn, body: Some(body), .. } = request else { return Err(malformed()) };
+        let never = CancelToken::default();
+        let holder = || self.holder_of(gateway, txn);
+        match body {
+            Body::Announce(_) => Ok(DONE),
+            Body::Points(points) if points.own.is_some() => match holder() {
+                Some(holder) => self.serve_points(points, Some(holder), &never).await,
+                None => Ok(Outcome::NoSession(Done {})),
+            },
+            Body::Points(points) => self.serve_points(points, None, &never).await,
+            Body::Chunk(chunk) if chunk.own.is_some() => match holder() {
+                Some(holder) => self.serve_chunk(chunk, Some(holder), &never).await,
+                None => Ok(Outcome::NoSession(Done {})),
+            },
+            Body::Chunk(chunk) => self.serve_chunk(chunk, None, &never).await,
+            Body::Refresh(refresh) if refresh.has_intents => match holder() {
+                Some(holder) => self.serve_refresh(refresh, Some(holder), &never).await,
+                None => Ok(Outcome::NoSession(Done {})),
+            },
+            Body::Refresh(refresh) => self.serve_refresh(refresh, None, &never).await,
+            Body::ClearSpan(span) => garbage::clear(self, &span.start, &span.end).await.map(|()| DONE),
+            Body::Cancel(cancel) => {
+                let txn = TxnRef { number: cancel.number, ..TxnRef::default() };
+                if let Found::Session(session) = self.gateways.session(gateway, txn, None) {
+                    session.cancel(cancel.step);
+                }
+                Ok(DONE)
+            }
+            step => self.serve_step(gateway, txn.ok_or_else(malformed)?, step).await,
+        }
+    }
+
+    /// The node's clock passes `seen`, and its durable bound does: a later lease begins above it.
+    async fn pass(&self, seen: Timestamp) -> Result<(), TxnError> {
+        let hlc = self.store.hlc();
+        hlc.observe(seen);
+        while hlc.bound() <= seen {
+            self.store.now().await.map_err(no_timestamp)?;
+        }
+        Ok(())
+    }
+
+    /// The intents of a transaction that looks at something.
+    fn holder_of(&self, gateway: Gateway, txn: Option<TxnRef>) -> Option<Arc<IntentHolder>> {
+        match self.gateways.session(gateway, txn?, None) {
+            Found::Session(session) => session.holder(),
+            _ => None,
+        }
+    }
+
+    async fn serve_points(
+        &self,
+        points: wire::Points,
+        holder: Option<Arc<IntentHolder>>,
+        cancel: &CancelToken,
+    ) -> Result<Outcome, TxnError> {
+        let view = points.own.unwrap_or_default();
+        let ignored = view.ignored();
+        let intents = holder.as_ref().map(|holder| OwnIntents { holder, ignored: &ignored, seq: view.seq });
+        let own = Own { latch: None, holder: holder.as_ref() };
+        let (mut found, mut bytes, mut value) = (Vec::with_capacity(points.keys.len()), 0, Vec::new());
+        for key in &points.keys {
+            let written = intents.map(|intents| self.own_intent(intents, key)).transpose()?.flatten();
+            let point = if let Some(written) = written {
+                FoundPoint { value: written.value().cloned(), stamp: 0, is_own: true }
+            } else {
+                let (hash, ts) = (KeyHash::of(key), Timestamp(points.read_ts));
+                let read = self.read_point(key, hash, ts, own, cancel, &mut value).await?;
+                let value = read.exists.then(|| Bytes::copy_from_slice(&value));
+                FoundPoint { value, stamp: read.stamp.0, is_own: false }
+            };
+            bytes += point.value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD;
+            if bytes > ANSWER_BYTES && !found.is_empty() {
+                break;
+            }
+            found.push(point);
+        }
+        Ok(Outcome::Points(FoundPoints { points: found }))
+    }
+
+    async fn serve_chunk(
+        self: &Arc<Leaseholder>,
+        chunk: wire::Chunk,
+        holder: Option<Arc<IntentHolder>>,
+        cancel: &CancelToken,
+    ) -> Result<Outcome, TxnError> {
+        let wire::Chunk { span, reverse, read_ts, own: view, max_rows } = chunk;
+        let view = view.unwrap_or_default();
+        let ignored = view.ignored();
+        let intents = holder.as_ref().map(|holder| OwnIntents { holder, ignored: &ignored, seq: view.seq });
+        let read_ts = Timestamp(read_ts);
+        let own = Own { latch: None, holder: holder.as_ref() };
+        self.admit_scan(&span.start, &span.end, read_ts, own, cancel).await?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let mut row = |key: &[u8], value: &[u8]| {
+            bytes += key.len() + value.len() + ROW_OVERHEAD;
+            rows.push(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+            bytes < ANSWER_BYTES && rows.len() < max_rows as usize
+        };
+        let nothing = std::iter::empty();
+        let read = self.scan_chunk((&span.start, &span.end), reverse, read_ts, intents, nothing, &mut row)?;
+        Ok(Outcome::Rows(Rows { rows, resume: read.resume }))
+    }
+
+    async fn serve_refresh(
+        &self,
+        refresh: wire::Refresh,
+        holder: Option<Arc<IntentHolder>>,
+        cancel: &CancelToken,
+    ) -> Result<Outcome, TxnError> {
+        let mut reads = ReadSet::default();
+        add_reads(&mut reads, &refresh.reads, self.lease()?.sequence, &self.slots);
+        let own = Own { latch: None, holder: holder.as_ref() };
+        let span = (Timestamp(refresh.after), Timestamp(refresh.upto));
+        self.refresh(&mut reads, span, own, cancel, |_| false).await?;
+        let stamps = (0..reads.point_count()).map(|index| reads.point(index).stamp.0);
+        Ok(Outcome::Stamps(Stamps { stamps: stamps.collect() }))
+    }
+
+    /// A step of a transaction, in its turn.
+    async fn serve_step(
+        self: &Arc<Leaseholder>,
+        gateway: Gateway,
+        txn: TxnRef,
+        body: Body,
+    ) -> Result<Outcome, TxnError> {
+        // A commit that may have been carried out under an earlier lease begins nothing.
+        let begins = match &body {
+            Body::Commit(commit) => Timestamp(commit.identity.start_ts) >= self.lease()?.start,
+            Body::CommitIntents(_) | Body::End(_) => false,
+            _ => true,
+        };
+        let begin = || Requester { owner: self.new_owner(), session: txn.session };
+        let session = match self.gateways.session(gateway, txn, if begins { Some(&begin) } else { None }) {
+            Found::Session(session) => session,
+            Found::Answered(answer) => return Ok(answer),
+            Found::Nothing => return self.without_session(gateway, txn, &body),
+        };
+        let (mut kept, cancel) = match session.begin(txn.step).await {
+            Begun::Step(kept, cancel) => (kept, cancel),
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Refused => return self.without_session(gateway, txn, &body),
+        };
+        let is_last =
+            matches!(body, Body::Commit(_) | Body::CommitIntents(_) | Body::End(_) | Body::CollectGarbage(_));
+        let patience = Patience { cancel: &cancel, timeout: txn.lock_timeout.map(Duration::from_micros) };
+        let step = Step { session: &session, kept: &mut kept, patience };
+        let taken = match body {
+            Body::Lock(lock) => self.take_lock(step, lock).await,
+            Body::Stage(stage) => self.lease().map(|lease| {
+                add_reads(&mut step.kept.reads, &stage.reads, lease.sequence, &self.slots);
+                DONE
+            }),
+            Body::WriteIntents(request) => self.take_intents(step, request).await,
+            Body::Commit(commit) => self.take_commit(step, commit).await,
+            Body::CommitIntents(commit) => self.take_commit_of_intents(step, commit).await,
+            Body::End(end) => self.take_end(step, end).await,
+            Body::CollectGarbage(collect) => {
+                let spans = collect.spans.into_iter().map(|span| (span.start, span.end));
+                garbage::collect(self, &spans.collect::<Vec<_>>(), &cancel).await.map(|()| DONE)
+            }
+            _ => Err(malformed()),
+        };
+        let answer = taken.unwrap_or_else(|error| Outcome::Failed(error.into()));
+        if is_last {
+            self.end_session(&session, kept).await;
+            session.over(Some(answer.clone()));
+            self.gateways.ended(gateway, txn, answer.clone());
+        } else {
+            session.done(kept, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// What can be said of a step whose session is not there (any more).
+    fn without_session(&self, gateway: Gateway, txn: TxnRef, body: &Body) -> Result<Outcome, TxnError> {
+        match body {
+            Body::Commit(commit) => self.find_commit(&commit.identity),
+            Body::CommitIntents(commit) => self.find_commit(&commit.identity),
+            Body::End(_) => {
+                // Whatever of it is still under way will find that it has ended.
+                self.gateways.ended(gateway, txn, DONE);
+                Ok(DONE)
+            }
+            _ => Ok(Outcome::NoSession(Done {})),
+        }
+    }
+
+    /// What became of a commit that is not under way here (R7).
+    fn find_commit(&self, identity: &Identity) -> Result<Outcome, TxnError> {
+        let TxnIdentity { txn_id, anchor, start_ts } = TxnIdentity::try_from(identity)?;
+        let mut marker = Vec::new();
+        if self.engine().get(
+            Cf::Local,
+            &local_keys::commit_marker(&anchor, start_ts, &txn_id),
+            &mut marker,
+        )? {
+            return Ok(Outcome::Committed(local_keys::parse_commit_marker_value(&marker)?.0));
+        }
+        // Asked after the look: a filter drops markers at or below a threshold that is known here.
+        if start_ts <= self.store.thresholds().marker {
+            let reason = "it was asked for again too late";
+            return Err(TxnError::Ambiguous(reason.into()));
+        }
+        Ok(Outcome::NoSession(Done {}))
+    }
+
+    async fn take_lock(&self, step: Step<'_>, lock: wire::Lock) -> Result<Outcome, TxnError> {
+        let wire::Lock { key, exclusive, read } = lock;
+        let hash = KeyHash::of(&key);
+        let strength = if exclusive { LockStrength::Exclusive } else { LockStrength::Shared };
+        let (who, holder) = (step.session.who, step.session.holder());
+        let locks = &mut step.kept.locks;
+        if !locks.are_enough(&key, hash, strength) {
+            let taken = self.lock(who, holder.as_ref(), &key, hash, strength, step.patience).await?;
+            if let Some(taken) = taken {
+                taken.keep();
+            }
+            locks.took(key.clone(), hash, strength);
+        }
+        let Some(read) = read else { return Ok(DONE) };
+        if let (Some(holder), Some(view)) = (&holder, &read.own) {
+            let own = OwnIntents { holder, ignored: &view.ignored(), seq: view.seq };
+            if let Some(written) = self.own_intent(own, &key)? {
+                let value = written.value().cloned();
+                return Ok(Outcome::Locked(Locked { value, is_own: true, ..Locked::default() }));
+            }
+        }
+        // Above every version that is there, and below every one that could come if the lock were lost.
+        let upto = self.store.hlc().last();
+        let snapshot = if read.read_ts == 0 { Timestamp::MAX } else { Timestamp(read.read_ts) };
+        let mut value = Vec::new();
+        let found = self.read_locked(&key, hash, snapshot, &mut value)?;
+        if !found.newer {
+            let lock = locks.find_mut(&key, hash).expect("just locked");
+            lock.seen.get_or_insert(Seen { ts: found.ts, upto, stamp: found.stamp });
+        }
+        let value = found.exists.then(|| Bytes::from(value));
+        Ok(Outcome::Locked(Locked { value, ts: found.ts.0, newer: found.newer, is_own: false }))
+    }
+
+    async fn take_intents(
+        self: &Arc<Leaseholder>,
+        step: Step<'_>,
+        request: wire::WriteIntents,
+    ) -> Result<Outcome, TxnError> {
+        let identity = TxnIdentity::try_from(&request.identity)?;
+        let (isolation, read_ts) = (request.level().into(), Timestamp(request.read_ts));
+        let who = step.session.who;
+        let holder = step.session.enter(|| self.holders.enter(identity, who));
+        let writes = key_writes(request.writes, &step.kept.locks)?;
+        let keys: Vec<Bytes> = writes.iter().map(|write| write.key.clone()).collect();
+        let view = request.absent;
+        let ignored = view.as_ref().map(wire::OwnView::ignored).unwrap_or_default();
+        let own = view.map(|view| OwnIntents { holder: &holder, ignored: &ignored, seq: view.seq });
+        let sees = |earlier| own.and_then(|own| own.visible(earlier));
+        let request = IntentRequest {
+            holder: &holder,
+            isolation,
+            read_ts,
+            writes,
+            absent: if own.is_some() { Some(&sees) } else { None },
+            patience: step.patience,
+        };
+        self.write_intents(request).await?;
+        self.release_flushed(who.owner, &mut step.kept.locks, |key| keys.binary_search(key).is_ok());
+        Ok(DONE)
+    }
+
+    async fn take_commit(
+        self: &Arc<Leaseholder>,
+        step: Step<'_>,
+        commit: wire::Commit,
+    ) -> Result<Outcome, TxnError> {
+        let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
+        let Kept { locks, reads } = step.kept;
+        add_reads(reads, &commit.reads, self.lease()?.sequence, &self.slots);
+        let request = CommitRequest {
+            who: step.session.who,
+            identity: TxnIdentity::try_from(&commit.identity)?,
+            isolation,
+            read_ts,
+            writes: key_writes(commit.writes, locks)?,
+            absent: commit.absent,
+            locks: locks.iter(),
+            reads,
+            patience: step.patience,
+        };
+        Ok(Outcome::Committed(self.commit(request).await?.0))
+    }
+
+    async fn take_commit_of_intents(
+        self: &Arc<Leaseholder>,
+        step: Step<'_>,
+        commit: wire::CommitIntents,
+    ) -> Result<Outcome, TxnError> {
+        let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
+        let holder = step.session.holder().ok_or_else(malformed)?;
+        let Kept { locks, reads } = step.kept;
+        add_reads(reads, &commit.reads, self.lease()?.sequence, &self.slots);
+        let request = CommitIntents {
+            holder: &holder,
+            ignored: &intervals(&commit.ignored),
+            isolation,
+            read_ts,
+            locks: locks.iter(),
+            reads,
+            patience: step.patience,
+        };
+        Ok(Outcome::Committed(self.commit_intents(request).await?.0))
+    }
+
+    async fn take_end(&self, step: Step<'_>, end: wire::End) -> Result<Outcome, TxnError> {
+        if end.confirm_at != 0 {
+            let (ts, own) = (Timestamp(end.confirm_at), Own::default());
+            self.confirm_locks(step.kept.locks.iter(), ts, own, step.patience).await?;
+        }
+        Ok(DONE)
+    }
+
+    fn end_sessions(self: &Arc<Leaseholder>, sessions: Vec<Arc<Session>>) {
+        for session in sessions {
+            let leaseholder = Arc::clone(self);
+            let task = async move {
+                if let Some(kept) = session.close().await {
+                    leaseholder.end_session(&session, kept).await;
+                }
+            };
+            self.store.env().runtime.spawn("end of a session", Box::pin(task));
+        }
+    }
+
+    /// Nothing of a session is left: intents that no commit has decided about are aborted, locks go.
+    async fn end_session(self: &Arc<Leaseholder>, session: &Session, kept: Kept) {
+        if let Some(holder) = session.holder()
+            && let Some(done) = self.abort_intents(&holder)
+        {
+            // A closed channel: the node is stopping, and recovery aborts.
+            let _ = done.await;
+        }
+        let locks = kept.locks.iter().map(|lock| (&lock.key, lock.hash));
+        self.locks.release_all(session.who.owner, locks);
+    }
+
+    /// Keys that `is_flushed` says were written as intents: the transaction's exclusive locks on them go,
+    /// save those that others wait for.
+    pub fn release_flushed(
+        &self,
+        owner: super::lock_table::Owner,
+        locks: &mut HeldLocks,
+        is_flushed: impl Fn(&Bytes) -> bool,
+    ) {
+        locks.retain(|lock| {
+            let flushed = lock.strength == LockStrength::Exclusive && is_flushed(&lock.key);
+            !flushed || !self.locks.release_unless_awaited(owner, &lock.key, lock.hash)
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! The boundary between gateway and leaseholder: what a request is when they are on different nodes.
+//!
+//! # Who calls whom
+//!
+//! A [`crate::Txn`] belongs to a node's gateway; what it asks for is done by the range's leaseholder.
+//! Where both are one node, the gateway calls [`crate::leaseholder::Leaseholder`] as functions on plain
+//! arguments: nothing is encoded, boxed or copied. Where they are not, each such function has a message
+//! here; the gateway ([`crate::gateway::remote`]) encodes it and hands it to a [`Remote`], which the node's
+//! transport implements, and the other side ([`crate::leaseholder::serve`]) decodes it, calls the same
+//! functions and answers.
+//!
+//! # What may be lost, doubled or late
+//!
+//! Anything: a [`Remote`] says of a call either that it was certainly not executed, or that it is unknown.
+//! Requests fall into two kinds.
+//!
+//! - **Looks** (points, chunks of scans, refreshes, collection of garbage) only read, or may be done twice.
+//!   They are sent again until they are answered, and hold no state at the leaseholder.
+//! - **Steps** of a transaction (locks, locking reads, intents, commit, end) change what the leaseholder
+//!   knows of it: its *session*. A session is named by the gateway and a number that the gateway drew; its
+//!   steps are numbered from one. The leaseholder takes them in order, answers a step that it has taken
+//!   from memory, and refuses an older one. A newer step means that nobody waits for the one under way
+//!   (the client is gone): it is canceled first. [`Cancel`] cancels a step that is waited for.
+//!
+//! A session begins with step one and ends with its commit or [`End`]. Ended numbers are remembered as
+//! intervals, so a copy of a request that arrives late begins nothing. Every request says below which
+//! number all transactions of its gateway have ended, which ends sessions whose [`End`] was lost and lets
+//! the intervals go. When a gateway is gone (its node's liveness says so, or a later incarnation of it
+//! calls), all of its sessions are ended: locks released, intents aborted.
+//!
+//! The session keeps what its locks were taken for: what was seen under them, and what was staged. The
+//! gateway only remembers which keys it need not lock again. So a commit carries writes and reads, and
+//! what does not fit into one message (of reads) is staged before in pieces.
+//!
+//! # A commit happens once
+//!
+//! A commit whose answer is lost is a step as any other while its session is remembered. Where it is not,
+//! because the leaseholder is another one or restarted, the commit marker (R7) tells: the request names the
+//! transaction by anchor, start timestamp and id. Whoever does not know the session, and whose lease began
+//! after the transaction, executes nothing: a marker means that it is committed; none means that it never
+//! will be, as commands of earlier leases do not apply any more; and where markers of that time are gone
+//! the outcome stays unknown (40003). For this the HLC's durable bound is above every timestamp that a
+//! request has shown ([`crate::leaseholder::serve`]), so a later lease begins above them.
+//!
+//! Any other step without its session fails as a conflict (40001): locks in memory were lost. Stamps
+//! ([`crate::leaseholder::slot::Stamp`]) are worth something only to the lease they were taken under, which
+//! goes with them; others are not believed, and the engine is asked.
+//!
+//! # Time
+//!
+//! The gateway draws its timestamps from its own node's HLC. Each request and each answer shows the
+//! sender's clock, and the receiver's passes it before it goes on. So whatever was committed before an
+//! answer was sent lies below whatever is drawn after it came.
+//!
+//! A gateway registers its read timestamps itself ([`crate::leaseholder::live`]), and each request announces
+//! the oldest, which is pinned at the leaseholder until a later announcement. A snapshot that is collected
+//! before it was used for the first time is drawn again.
+//!
+//! # Limits
+//!
+//! A message is at most [`MAX_MESSAGE_BYTES`]: a command's worth of writes and some reads; or one value and
+//! a chunk of rows. Versions: a request of a newer version is refused; a replicated cluster version will
+//! say which one may be sent (DESIGN §4).
+//!
+//! # What is to come
+//!
+//! There is one range, and each request names it. With several, a transaction has a session at each
+//! leaseholder, a scan stops at the range's end as it does at its chunk's, and a parallel commit is
+//! intents of several with the record listing them. A cooperative move of the lease will carry sessions
+//! with the lock table.
+
+pub(crate) mod convert;
+mod error;
+mod message;
+
+use bytes::Bytes;
+use cairn_kv::seam::BoxFuture;
+
+pub use cairn_kv::seam::NodeId;
+pub use message::*;
+
+/// Newest version of requests and answers that this binary understands; the one it sends.
+pub const WIRE_VERSION: u32 = 1;
+
+/// No encoded request or answer is longer.
+pub const MAX_MESSAGE_BYTES: usize = (4 << 20) + (1 << 20);
+
+/// The way to the leaseholder on another node.
+pub trait Remote: Send + Sync {
+    /// Has `request` executed by [`crate::Db::serve`] of `node`, and returns its answer. Dropping the future
+    /// does not take the request back.
+    fn call(&self, node: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, CallError>>;
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// Certainly not executed: the node could not be reached.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// It may have been executed, or may be yet.
+    #[error("no answer: {0}")]
+    Unknown(String),
+}
