@@ -78,6 +78,16 @@ fn reads(node: &Node, table: &TableDesc) -> bool {
     own || children(node).into_iter().any(|child| reads(child, table))
 }
 
+/// Whether a plan may yield a row of one of its tables more than once, also where no columns of another
+/// are left.
+fn joins(node: &Node) -> bool {
+    let own = matches!(
+        node.op,
+        Op::LookupJoin { .. } | Op::NestedLoopJoin { .. } | Op::HashJoin { .. } | Op::LateralJoin { .. }
+    );
+    own || children(node).into_iter().any(joins)
+}
+
 /// A node's inputs, in the order of their numbers.
 pub fn children(node: &Node) -> Vec<&Node> {
     match &node.op {
@@ -259,6 +269,7 @@ impl Compiler {
             }
             Op::Update { table, input, assignments: a, returning } => Arc::new(Arc::new(UpdatePlan {
                 writer: TableWriter::new(table.clone()),
+                may_repeat: joins(input),
                 input: self.node(input)?,
                 assignments: assignments(a)?,
                 returning: returning.as_ref().map(Program::compile_all).transpose()?,
@@ -266,6 +277,7 @@ impl Compiler {
             })),
             Op::Delete { table, input, returning } => Arc::new(Arc::new(DeletePlan {
                 writer: TableWriter::new(table.clone()),
+                may_repeat: joins(input),
                 input: self.node(input)?,
                 returning: returning.as_ref().map(Program::compile_all).transpose()?,
             })),

@@ -56,6 +56,8 @@ pub struct UpdatePlan {
     pub writer: TableWriter,
     /// Rows: all columns, encoded primary key, further columns.
     pub input: PlanRef,
+    /// A row may come more than once: only the first time counts.
+    pub may_repeat: bool,
     /// New values over the input row.
     pub assignments: Assignments,
     /// RETURNING, over the new row ++ further columns.
@@ -70,6 +72,8 @@ pub struct DeletePlan {
     pub writer: TableWriter,
     /// Rows, as for UPDATE.
     pub input: PlanRef,
+    /// As for UPDATE.
+    pub may_repeat: bool,
     /// RETURNING, over the old row ++ further columns.
     pub returning: Option<Vec<Program>>,
 }
@@ -334,12 +338,11 @@ async fn update(
     let width = plan.writer.table.columns.len();
     let text = cx.eval.text.clone();
     let mut output = Output::new(plan.returning.as_ref().map(|_| returning_kinds(&plan.writer, &plan.input)));
-    let may_repeat = plan.input.kinds().len() > width + 1;
     let mut input = Vec::new();
     for i in 0..batch.rows {
         read_row(batch, i, &mut input);
         let Some(key) = row_key(&plan.writer, &input) else { continue };
-        if may_repeat && !state.first_change(&key) {
+        if plan.may_repeat && !state.first_change(&key) {
             continue;
         }
         // A newer version than the one read makes this fail, and the statement runs again.
@@ -359,12 +362,11 @@ async fn delete(
 ) -> Result<Batch> {
     let width = plan.writer.table.columns.len();
     let mut output = Output::new(plan.returning.as_ref().map(|_| returning_kinds(&plan.writer, &plan.input)));
-    let may_repeat = plan.input.kinds().len() > width + 1;
     let mut input = Vec::new();
     for i in 0..batch.rows {
         read_row(batch, i, &mut input);
         let Some(key) = row_key(&plan.writer, &input) else { continue };
-        if may_repeat && !state.first_change(&key) {
+        if plan.may_repeat && !state.first_change(&key) {
             continue;
         }
         cx.txn.get_for_update(&key).await?;

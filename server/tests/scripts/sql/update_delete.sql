@@ -98,3 +98,12 @@ TRUNCATE nosuch;
 --! differs: the error has a position
 TRUNCATE t, nosuch;
 SELECT count(*) FROM t;
+-- Each row counts once, also where nothing of the other table is wanted.
+CREATE TABLE once (a int PRIMARY KEY, b int);
+INSERT INTO once VALUES (1, 1), (2, 2);
+CREATE TABLE often (a int);
+INSERT INTO often VALUES (1), (1), (2), (2), (2);
+UPDATE once SET b = b + 1 FROM often WHERE often.a = once.a;
+SELECT * FROM once ORDER BY a;
+DELETE FROM once USING often WHERE often.a = once.a;
+SELECT * FROM once;
