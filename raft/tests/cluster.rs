@@ -132,6 +132,50 @@ impl World {
         }
     }
 
+    /// Starts all nodes, and waits for a leader.
+    async fn up(&self) -> usize {
+        for node in 0..NODES.len() {
+            self.start(node).await;
+        }
+        self.leader(2_000).await.0
+    }
+
+    /// Waits until another node than `old` serves; it must within `limit_ms`.
+    async fn replaced(&self, old: usize, limit_ms: u64) -> usize {
+        let begun = self.now_ms();
+        loop {
+            let serving = self.serving();
+            if let Some(next) = serving.first().filter(|node| **node != old) {
+                return *next;
+            }
+            assert!(self.now_ms() - begun < limit_ms, "seed {}: {serving:?} serve", self.outside.seed);
+            self.sleep(1).await;
+        }
+    }
+
+    /// Nothing passes from one node to the other any more.
+    fn cut(&self, from: usize, to: usize) {
+        self.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
+    }
+
+    /// Writes to the key `k` through a node that leads.
+    async fn write(&self, node: usize, value: &str) {
+        let done = self.put(node, "k", value, 1_000).await;
+        assert!(matches!(done, Some(Ok(()))), "seed {}: {done:?}", self.outside.seed);
+    }
+
+    /// Says whether two nodes serve at once within some virtual time.
+    async fn two_serve(&self, ms: u64) -> bool {
+        let begun = self.now_ms();
+        while self.now_ms() - begun < ms {
+            if self.serving().len() > 1 {
+                return true;
+            }
+            self.sleep(1).await;
+        }
+        false
+    }
+
     /// Writes through whoever leads, as a task of that node, so that it shares its fate. `None`: the node
     /// crashed, or the outcome has not come within `limit_ms`.
     async fn put(
@@ -193,20 +237,18 @@ fn a_killed_leader_is_replaced_within_a_second() {
     for seed in 0..60 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
+            for (node, machine) in world.machines.iter().enumerate() {
                 let off = SimRng::stream(seed, &format!("off {node}")).below(MOST_OFF_MICROS);
-                world.machines[node].env.clock.jump(off as i64);
-                world.start(node).await;
+                machine.env.clock.jump(off as i64);
             }
-            let (leader, _) = world.leader(2_000).await;
-            world.put(leader, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let leader = world.up().await;
+            world.write(leader, "1").await;
             // At any point of its heartbeats.
             world.sleep(seed * 7 % 300).await;
             world.crash(leader);
             let (next, took) = world.leader(2_000).await;
             longest = longest.max(took);
-            let done = world.put(next, "k", "2", 1_000).await;
-            assert!(matches!(done, Some(Ok(()))), "seed {seed}: {done:?}");
+            world.write(next, "2").await;
             // The killed one comes back and catches up.
             world.start(leader).await;
             world.sleep(1_500).await;
@@ -223,17 +265,13 @@ fn an_idle_cluster_with_its_leader_cut_off_moves_on_and_the_old_leader_stops_ser
     for seed in 0..30 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
-            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let old = world.up().await;
+            world.write(old, "1").await;
             world.sleep(3_000).await;
             for other in (0..3).filter(|n| *n != old) {
-                let cut = Link { cut: true, ..Link::default() };
-                world.network.set_link(NODES[old], NODES[other], cut);
+                world.cut(old, other);
                 if seed % 2 == 0 {
-                    world.network.set_link(NODES[other], NODES[old], cut);
+                    world.cut(other, old);
                 }
             }
             // Until the others serve, and on: never two.
@@ -435,28 +473,21 @@ fn no_misfortune_loses_a_write_or_has_two_serve() {
 fn two_serve_after_a_restart(seed: u64, faults: Faults) -> bool {
     let world = World::new(seed, faults);
     world.run(async {
-        for node in 0..3 {
-            world.start(node).await;
-        }
-        let (leader, _) = world.leader(2_000).await;
+        let leader = world.up().await;
         world.sleep(200 + seed * 13 % 100).await;
         let (supporter, other) = ((leader + 1) % 3, (leader + 2) % 3);
         for (from, to) in [(leader, other), (other, leader)] {
-            world.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
+            world.cut(from, to);
         }
         // The other one's promise ends; the supporter made its last one much later.
         world.sleep(480).await;
         world.crash(supporter);
         for (from, to) in [(leader, supporter), (supporter, leader)] {
-            world.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
+            world.cut(from, to);
         }
         world.start(supporter).await;
-        let begun = world.now_ms();
-        while world.now_ms() - begun < 1_500 {
-            if world.serving().len() > 1 {
-                return true;
-            }
-            world.sleep(1).await;
+        if world.two_serve(1_500).await {
+            return true;
         }
         assert!(!world.serving().is_empty() && world.serving() != [leader], "seed {seed}: nobody took over");
         false
@@ -475,19 +506,12 @@ fn a_leader_that_speaks_and_does_not_hear_is_replaced_within_two_seconds() {
     for seed in 0..20 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
+            let old = world.up().await;
             world.sleep(1_000).await;
             for other in (0..3).filter(|node| *node != old) {
-                world.network.set_link(NODES[other], NODES[old], Link { cut: true, ..Link::default() });
+                world.cut(other, old);
             }
-            let begun = world.now_ms();
-            while world.serving().first().is_none_or(|node| *node == old) {
-                assert!(world.now_ms() - begun < 2_000, "seed {seed}: {:?} serve", world.serving());
-                world.sleep(1).await;
-            }
+            world.replaced(old, 2_000).await;
         });
     }
 }
@@ -499,28 +523,18 @@ fn a_promise_outlasts_the_epoch_that_another_store_has_given_up() {
     for seed in 0..100 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
+            let old = world.up().await;
             let (with, without) = ((old + 1) % 3, (old + 2) % 3);
-            let cut = |from: usize, to: usize| {
-                world.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
-            };
-            cut(old, without);
-            cut(without, old);
+            world.cut(old, without);
+            world.cut(without, old);
             world.sleep(1_500 + seed * 7 % 100).await;
             world.network.heal();
-            cut(with, old);
+            world.cut(with, old);
             world.sleep(60 + seed % 150).await;
-            cut(old, with);
-            cut(old, without);
-            cut(without, old);
-            let begun = world.now_ms();
-            while world.now_ms() - begun < 600 {
-                assert!(world.serving().len() < 2, "seed {seed}: {:?} serve", world.serving());
-                world.sleep(1).await;
-            }
+            world.cut(old, with);
+            world.cut(old, without);
+            world.cut(without, old);
+            assert!(!world.two_serve(600).await, "seed {seed}: {:?} serve", world.serving());
         });
     }
 }
@@ -529,10 +543,7 @@ fn a_promise_outlasts_the_epoch_that_another_store_has_given_up() {
 fn slow_disks_do_not_starve_liveness() {
     let world = World::new(1, Faults::default());
     world.run(async {
-        for node in 0..3 {
-            world.start(node).await;
-        }
-        world.leader(2_000).await;
+        world.up().await;
         for machine in &world.machines {
             machine.env.disk.set_sync_nanos(60_000_000, 60_000_001);
         }
@@ -552,11 +563,8 @@ fn a_leader_gives_way_within_a_tenth_of_a_second() {
     for seed in 0..30 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
-            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let old = world.up().await;
+            world.write(old, "1").await;
             let to = (old + 1 + seed as usize % 2) % 3;
             let store = world.store(old).expect("it runs");
             let refused = store.cede(FIRST_RANGE, 9).await;
@@ -585,23 +593,16 @@ fn a_leader_gives_way_within_a_tenth_of_a_second() {
 fn two_serve_after_ceding(seed: u64, faults: Faults) -> bool {
     let world = World::new(seed, faults);
     world.run(async {
-        for node in 0..3 {
-            world.start(node).await;
-        }
-        let (old, _) = world.leader(2_000).await;
-        world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+        let old = world.up().await;
+        world.write(old, "1").await;
         world.sleep(200).await;
         for other in (0..3).filter(|node| *node != old) {
-            world.network.set_link(NODES[other], NODES[old], Link { cut: true, ..Link::default() });
+            world.cut(other, old);
         }
         let to = (old + 1) % 3;
         world.store(old).expect("it runs").cede(FIRST_RANGE, NODES[to]).await.expect("it leads");
-        let begun = world.now_ms();
-        while world.now_ms() - begun < 1_000 {
-            if world.serving().len() > 1 {
-                return true;
-            }
-            world.sleep(1).await;
+        if world.two_serve(1_000).await {
+            return true;
         }
         assert_eq!(world.serving(), [to], "seed {seed}");
         false
@@ -620,11 +621,8 @@ fn a_leader_that_gave_way_in_vain_leads_again() {
     for seed in 0..10 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
-            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let old = world.up().await;
+            world.write(old, "1").await;
             world.sleep(200).await;
             let to = (old + 1) % 3;
             world.crash(to);
@@ -645,21 +643,12 @@ fn a_leader_whose_disk_hangs_is_replaced_within_two_seconds() {
     for seed in 0..20 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (old, _) = world.leader(2_000).await;
-            world.put(old, "k", "1", 1_000).await.expect("an answer").expect("applied");
+            let old = world.up().await;
+            world.write(old, "1").await;
             world.machines[old].env.disk.set_sync_nanos(60_000_000_000, 60_000_000_000);
-            let begun = world.now_ms();
             assert!(world.put(old, "k", "2", 100).await.is_none(), "seed {seed}: nothing is synced");
-            while world.serving().first().is_none_or(|node| *node == old) {
-                assert!(world.now_ms() - begun < 2_000, "seed {seed}: {:?} serve", world.serving());
-                world.sleep(1).await;
-            }
-            let next = world.serving()[0];
-            let done = world.put(next, "k", "3", 1_000).await;
-            assert!(matches!(done, Some(Ok(()))), "seed {seed}: {done:?}");
+            let next = world.replaced(old, 1_900).await;
+            world.write(next, "3").await;
             assert_eq!(world.serving(), [next], "seed {seed}");
         });
     }
@@ -670,10 +659,7 @@ fn a_node_whose_clock_is_off_stops_itself_and_the_others_go_on() {
     for seed in 0..20 {
         let world = World::new(seed, Faults::default());
         world.run(async {
-            for node in 0..3 {
-                world.start(node).await;
-            }
-            let (leader, _) = world.leader(2_000).await;
+            let leader = world.up().await;
             let off = if seed.is_multiple_of(2) { leader } else { (leader + 1) % 3 };
             let by = if seed % 4 < 2 { 1 } else { -1 };
             world.machines[off].env.clock.jump(by * 90_000);
