@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_kv::Timestamp;
 use cairn_kv::seam::{Channel, NodeId};
-use cairn_kv::{Error, Result, Timestamp};
 use futures_util::FutureExt;
 use parking_lot::RwLock;
 use prost::Message as _;
@@ -83,7 +83,7 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
         if now >= next_ask {
             next_ask = now + heartbeat.as_nanos() as u64;
             if !inner.cluster.is_hung(now) {
-                let terms = inner.cluster.terms.read().clone();
+                let terms = inner.cluster.terms.read();
                 for peer in &peers {
                     send(&inner, *peer, &terms.ask(*peer, inner.now_for_liveness()));
                 }
@@ -105,18 +105,19 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
         let changed = change_terms(&inner, &mut file, frames, &peers).await;
         if let Err(error) = changed {
             // A promise that cannot be kept must not be made, nor a read served by a clock that is wrong.
-            inner.fail(&error.to_string());
+            inner.fail(&error);
         }
     }
 }
 
-/// Takes in messages, withdraws what has ended; makes durable what has changed, then says so.
+/// Takes in messages, withdraws what has ended; makes durable what has changed, then says so. An error is
+/// why the store must stop.
 async fn change_terms(
     inner: &Arc<Inner>,
     file: &mut SupportFile,
     frames: Vec<(NodeId, Bytes)>,
     peers: &BTreeSet<NodeId>,
-) -> Result<()> {
+) -> Result<(), String> {
     let now = inner.now_for_liveness();
     let mut terms = inner.cluster.terms.read().clone();
     let before = terms.encode();
@@ -127,11 +128,11 @@ async fn change_terms(
     let off = terms.is_off_by(peers.len() + 1, now);
     let tolerated = inner.config.liveness.tolerated_offset_micros();
     if off > tolerated {
-        return Err(Error::Io(format!(
+        return Err(format!(
             "this node's clock is off by at least {} ms from those of most nodes; {} ms are tolerated",
             off / 1000,
             tolerated / 1000
-        )));
+        ));
     }
     let mut answers = BTreeMap::new();
     for (from, frame) in frames.into_iter().filter(|(from, _)| peers.contains(from)) {
@@ -145,7 +146,7 @@ async fn change_terms(
     if after != before {
         let faults = inner.config.faults;
         let written = file.write(&after, faults.skip_sync).await;
-        written.map_err(|error| Error::Io(format!("the support file: {error}")))?;
+        written.map_err(|error| format!("the support file: {error}"))?;
     }
     *inner.cluster.terms.write() = terms;
     let terms = inner.cluster.terms.read();

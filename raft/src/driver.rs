@@ -542,9 +542,6 @@ impl Core {
             let mut messages = rd.take_persisted_messages();
             let mut light = replica.raw.advance_append(rd);
             messages.extend(light.take_messages());
-            if !replica.leads() || replica.leadership.is_none() {
-                replica.settle_leadership(&inner.cluster.terms.read());
-            }
             let mut lease_changed = soft_state_changed;
             for committed in [earlier, light.take_committed_entries()] {
                 let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;

@@ -100,6 +100,7 @@ pub(crate) async fn open(
     let mut core = Core::new(log, replicas);
     for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
         replica.campaign()?;
+        replica.settle_leadership(&inner.cluster.terms.read());
     }
     first_timestamp(&mut core, &inner).await?;
     inner.start(core);

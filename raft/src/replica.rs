@@ -85,7 +85,7 @@ pub(crate) struct Replica {
     /// Lease index of the last proposal.
     last_lease_index: u64,
     /// Leading: who follows. Made anew in each term.
-    pub(crate) leadership: Option<(u64, Arc<Fortification>)>,
+    leadership: Option<(u64, Arc<Fortification>)>,
     /// The term in which this replica last proposed a lease for itself.
     lease_proposed_in: u64,
     /// The term of the entry that granted the lease in force.
@@ -179,7 +179,7 @@ impl Replica {
         self.peers.get(&replica).copied()
     }
 
-    pub(crate) fn leads(&self) -> bool {
+    fn leads(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
 
@@ -455,7 +455,8 @@ impl Replica {
         lacks || self.leadership.as_ref().is_some_and(|(_, fortification)| fortification.is_incomplete(terms))
     }
 
-    /// What raft-rs has become: a leader keeps count of its followers, another one does not.
+    /// What raft-rs has become, after anything that can change it (a campaign, a message, a tick): a leader
+    /// keeps count of its followers, another one does not.
     pub(crate) fn settle_leadership(&mut self, terms: &Terms) {
         let term = self.raw.raft.term;
         if self.leads() {
