@@ -8,10 +8,10 @@ use cairn_txn::Scan;
 
 use super::access::AccessPlan;
 use super::hash_join::{NONE, join_rows};
-use super::scan::{Decoder, dangling, read_row};
+use super::scan::{Decoder, dangling, fetch, read_row};
 use super::{Context, Meters, Operator, Plan, PlanRef};
 use crate::Result;
-use crate::batch::{BATCH_BYTES, Batch, Column};
+use crate::batch::{Batch, Column};
 use crate::catalog::TableDesc;
 use crate::expr::Program;
 use crate::plan::physical::JoinKind;
@@ -187,7 +187,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Fetches rows up to about [`BATCH_BYTES`] of pairs; returns the left row of each, and them.
+    /// Fetches rows up to about a batch's bytes of pairs; returns the left row of each, and them.
     async fn fetch(
         &mut self,
         plan: &LookupJoinPlan,
@@ -200,33 +200,17 @@ impl Probe {
             self.batch.columns.iter().map(Arc::as_ref).filter(|c| c.varies()).collect();
         let mut columns = plan.decoder.columns(keys.len());
         let mut found = Vec::with_capacity(keys.len());
-        let (mut bytes, mut failure) = (0, None);
-        let fetched = cx
-            .txn
-            .get_many(keys, &mut |position, value| {
-                let outcome = match value {
-                    Some(value) => {
-                        let row = left[position];
-                        found.push(row);
-                        bytes += value.len();
-                        bytes += varying.iter().map(|c| c.heap_size(row as usize)).sum::<usize>();
-                        plan.decoder.decode(&keys[position], value, &mut columns)
-                    }
-                    None if guessed => Ok(()),
-                    None => Err(dangling(&keys[position])),
-                };
-                match outcome {
-                    Ok(()) => bytes < BATCH_BYTES,
-                    Err(error) => {
-                        failure = Some(error);
-                        false
-                    }
-                }
-            })
-            .await?;
-        if let Some(error) = failure {
-            return Err(error);
-        }
+        let fetched = fetch(cx, keys, |position, value| match value {
+            Some(value) => {
+                let row = left[position];
+                found.push(row);
+                plan.decoder.decode(&keys[position], value, &mut columns)?;
+                Ok(value.len() + varying.iter().map(|c| c.heap_size(row as usize)).sum::<usize>())
+            }
+            None if guessed => Ok(0),
+            None => Err(dangling(&keys[position])),
+        })
+        .await?;
         self.fetched += fetched;
         Ok((found, columns))
     }

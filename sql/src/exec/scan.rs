@@ -446,31 +446,35 @@ impl Ahead {
 /// All must exist: an index entry led to them.
 async fn fetch_rows(cx: &mut Context<'_>, keys: &[Bytes], decoder: &Decoder) -> Result<(Batch, usize)> {
     let mut columns = decoder.columns(keys.len());
-    let mut bytes = 0;
-    let mut failure = None;
-    let fetched = cx
-        .txn
-        .get_many(keys, &mut |position, value| {
-            let outcome = match value {
-                Some(value) => {
-                    bytes += value.len();
-                    decoder.decode(&keys[position], value, &mut columns)
-                }
-                None => Err(dangling(&keys[position])),
-            };
-            match outcome {
-                Ok(()) => bytes < BATCH_BYTES,
-                Err(error) => {
-                    failure = Some(error);
-                    false
-                }
-            }
-        })
-        .await?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    let fetched = fetch(cx, keys, |position, value| {
+        let value = value.ok_or_else(|| dangling(&keys[position]))?;
+        decoder.decode(&keys[position], value, &mut columns)?;
+        Ok(value.len())
+    })
+    .await?;
     Ok((Batch::new(columns.into_iter().map(Arc::new).collect(), fetched), fetched))
+}
+
+/// Reads several keys in order; `row` takes each with its position and says how many bytes it makes of it.
+/// Stops at about [`BATCH_BYTES`], and at an error; returns how many were read.
+pub async fn fetch(
+    cx: &mut Context<'_>,
+    keys: &[Bytes],
+    mut row: impl FnMut(usize, Option<&[u8]>) -> Result<usize> + Send,
+) -> Result<usize> {
+    let (mut bytes, mut failure) = (0, None);
+    let mut take = |position: usize, value: Option<&[u8]>| match row(position, value) {
+        Ok(more) => {
+            bytes += more;
+            bytes < BATCH_BYTES
+        }
+        Err(error) => {
+            failure = Some(error);
+            false
+        }
+    };
+    let fetched = cx.txn.get_many(keys, &mut take).await?;
+    failure.map_or(Ok(fetched), Err)
 }
 
 /// An index entry without a row.

@@ -5,8 +5,8 @@
 //! answers replaced: the client never learns of the conflict. What is needed for that is recorded
 //! with each Execute. A pipeline is not run again when it holds something that cannot be repeated
 //! (COPY data, a portal fetched in pieces or executed later than the one bound next, statements that
-//! act outside the transaction), when it is larger than [`MOST_BYTES`], or when answers have been sent: because they filled the buffer, or
-//! because the client asked for them (Flush).
+//! act outside the transaction), when it is larger than [`MOST_BYTES`], or when answers have been
+//! sent: because they filled the buffer, or because the client asked for them (Flush).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
