@@ -87,24 +87,21 @@ impl Leaseholder {
         }
         let Request { gateway, txn, body: Some(body), .. } = request else { return Err(malformed()) };
         let never = CancelToken::default();
-        let holder = || self.holder_of(gateway, txn);
+        let sees_own_intents = match &body {
+            Body::Points(points) => points.own.is_some(),
+            Body::Chunk(chunk) => chunk.own.is_some(),
+            Body::Refresh(refresh) => refresh.has_intents,
+            _ => false,
+        };
+        let holder = if sees_own_intents { self.holder_of(gateway, txn) } else { None };
+        if sees_own_intents && holder.is_none() {
+            return Ok(Outcome::NoSession(Done {}));
+        }
         match body {
             Body::Announce(_) => Ok(DONE),
-            Body::Points(points) if points.own.is_some() => match holder() {
-                Some(holder) => self.serve_points(points, Some(holder), &never).await,
-                None => Ok(Outcome::NoSession(Done {})),
-            },
-            Body::Points(points) => self.serve_points(points, None, &never).await,
-            Body::Chunk(chunk) if chunk.own.is_some() => match holder() {
-                Some(holder) => self.serve_chunk(chunk, Some(holder), &never).await,
-                None => Ok(Outcome::NoSession(Done {})),
-            },
-            Body::Chunk(chunk) => self.serve_chunk(chunk, None, &never).await,
-            Body::Refresh(refresh) if refresh.has_intents => match holder() {
-                Some(holder) => self.serve_refresh(refresh, Some(holder), &never).await,
-                None => Ok(Outcome::NoSession(Done {})),
-            },
-            Body::Refresh(refresh) => self.serve_refresh(refresh, None, &never).await,
+            Body::Points(points) => self.serve_points(points, holder, &never).await,
+            Body::Chunk(chunk) => self.serve_chunk(chunk, holder, &never).await,
+            Body::Refresh(refresh) => self.serve_refresh(refresh, holder, &never).await,
             Body::ClearSpan(span) => garbage::clear(self, &span.start, &span.end).await.map(|()| DONE),
             Body::Cancel(cancel) => {
                 let txn = TxnRef { number: cancel.number, ..TxnRef::default() };
