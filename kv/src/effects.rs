@@ -5,13 +5,14 @@
 //! not know.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
 
 use bytes::{Buf, Bytes};
 use hashbrown::HashMap;
 use prost::Message;
 
-use crate::engine::{Cf, Engine, WriteBatch};
-use crate::mvcc::{self, LockValue, Strength, TxnId};
+use crate::engine::{Ascending, Cf, Engine, WriteBatch, WriteOp};
+use crate::mvcc::{self, Strength, TxnId};
 use crate::version::{self, escape, in_span};
 use crate::{Error, Result, Timestamp, local_keys};
 
@@ -171,16 +172,43 @@ pub fn apply(engine: &dyn Engine, effects: &Effects, batch: &mut WriteBatch) -> 
 pub struct Applier<'a> {
     engine: &'a dyn Engine,
     batch: WriteBatch,
-    /// What the batch does to `data`: the stored form of a key's newest version, and how many spans
-    /// were cleared before it.
+    /// Operations of the batch that what follows knows of. Effects name a key once, so a batch that one
+    /// of them makes never has to look at itself.
+    known: usize,
+    /// What the known operations do to `data`: the stored form of a key's newest version, and how many
+    /// spans were cleared before it.
     data: HashMap<Bytes, (usize, Bytes)>,
-    /// Spans that the batch clears, in order.
-    cleared: Vec<ClearSpan>,
-    /// What the batch does to `lock`, in key order.
+    /// Spans of `data` that they clear, in order.
+    cleared: Vec<(Bytes, Bytes)>,
+    /// What they do to `lock`, in key order, behind the spans that they clear there.
     locks: BTreeMap<Bytes, Option<Bytes>>,
+    cleared_locks: Vec<(Bytes, Bytes)>,
     thresholds: Option<Thresholds>,
     scratch: Vec<u8>,
 }
+
+/// A transaction's lock found in a span.
+struct OwnLock {
+    stored: Bytes,
+    value: Bytes,
+    /// Equal numbers: no lock of another transaction lies between, nor one that the batch writes or
+    /// removes.
+    run: usize,
+}
+
+/// How to find the newest version of a key to write.
+enum Newest<'r, 'a> {
+    /// There is none.
+    Nothing,
+    /// By a look into the engine.
+    Engine,
+    /// The same; keys come in order.
+    Ascending(&'r mut Ascending<'a>),
+}
+
+/// The fewest locks in a row that are removed as a span: readers pass a few removed keys faster than
+/// they find their way in very many spans.
+const SPAN_OF_LOCKS: usize = 32;
 
 impl<'a> Applier<'a> {
     /// Begins with an empty batch against the present state of `engine`.
@@ -191,17 +219,18 @@ impl<'a> Applier<'a> {
     fn onto(engine: &'a dyn Engine, batch: WriteBatch) -> Applier<'a> {
         Applier {
             engine,
+            known: batch.ops.len(),
             batch,
             data: HashMap::new(),
             cleared: Vec::new(),
             locks: BTreeMap::new(),
+            cleared_locks: Vec::new(),
             thresholds: None,
             scratch: Vec::new(),
         }
     }
 
-    /// The batch so far: to add an applied index to, or to look at its size. What is put into
-    /// `data` or `lock` here, the applier does not see.
+    /// The batch so far: to add an applied index to, or to look at its size.
     pub fn batch(&mut self) -> &mut WriteBatch {
         &mut self.batch
     }
@@ -214,14 +243,22 @@ impl<'a> Applier<'a> {
     /// Adds what `effects` does. An error stops the node.
     pub fn apply(&mut self, effects: &Effects) -> Result<()> {
         effects.check_format()?;
+        self.learn();
         self.batch.ops.reserve(2 * effects.writes.len() + effects.locks.len() + effects.local.len() + 1);
         for write in &effects.writes {
-            self.write_version(&write.key, Timestamp(write.ts), write.value.as_deref(), write.fresh)?;
+            let newest = if write.fresh { Newest::Nothing } else { Newest::Engine };
+            let ts = Timestamp(write.ts);
+            self.supersede(&write.key, ts, newest)?;
+            self.batch.put(Cf::Data, write.key.clone(), version::encode(ts, write.value.as_deref()));
         }
         for write in &effects.locks {
-            self.write_lock(write.key.clone(), write.value.clone());
+            match &write.value {
+                Some(value) => self.batch.put(Cf::Lock, write.key.clone(), value.clone()),
+                None => self.batch.delete(Cf::Lock, write.key.clone()),
+            }
         }
         for span in &effects.resolves {
+            self.learn();
             self.resolve(span)?;
         }
         for write in &effects.local {
@@ -239,6 +276,35 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
+    /// Takes notice of what was added to the batch.
+    fn learn(&mut self) {
+        for op in &self.batch.ops[self.known..] {
+            match op {
+                WriteOp::Put { cf: Cf::Data, key, value } => {
+                    self.data.insert(key.clone(), (self.cleared.len(), value.clone()));
+                }
+                WriteOp::DeleteRange { cf: Cf::Data, start, end } => {
+                    self.cleared.push((start.clone(), end.clone()));
+                }
+                WriteOp::Put { cf: Cf::Lock, key, value } => {
+                    self.locks.insert(key.clone(), Some(value.clone()));
+                }
+                WriteOp::Delete { cf: Cf::Lock, key } => {
+                    self.locks.insert(key.clone(), None);
+                }
+                WriteOp::DeleteRange { cf: Cf::Lock, start, end } => {
+                    let within = self.locks.range(start.clone()..end.clone());
+                    for key in within.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                        self.locks.remove(&key);
+                    }
+                    self.cleared_locks.push((start.clone(), end.clone()));
+                }
+                _ => {}
+            }
+        }
+        self.known = self.batch.ops.len();
+    }
+
     fn clear(&mut self, span: &ClearSpan) -> Result<()> {
         if span.end.is_empty() {
             return Err(Error::Corruption("effects: a span to clear has an end".into()));
@@ -246,13 +312,12 @@ impl<'a> Applier<'a> {
         for cf in [Cf::Data, Cf::History] {
             self.batch.delete_range(cf, span.start.clone(), span.end.clone());
         }
-        self.cleared.push(span.clone());
         Ok(())
     }
 
-    /// Makes a version the newest of its key; the one it supersedes goes to `history`, unless it
-    /// is a tombstone (R3).
-    fn write_version(&mut self, key: &Bytes, ts: Timestamp, value: Option<&[u8]>, fresh: bool) -> Result<()> {
+    /// A version at `ts` is about to become the newest of its key: the one it supersedes goes to
+    /// `history`, unless it is a tombstone (R3).
+    fn supersede(&mut self, key: &Bytes, ts: Timestamp, newest: Newest<'_, 'a>) -> Result<()> {
         let mut old = std::mem::take(&mut self.scratch);
         let exists = match self.data.get(key) {
             Some((cleared, stored)) if !self.is_cleared(key, *cleared) => {
@@ -261,11 +326,14 @@ impl<'a> Applier<'a> {
                 true
             }
             _ if self.is_cleared(key, 0) => false,
-            _ if fresh => {
-                debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
-                false
-            }
-            _ => self.engine.get(Cf::Data, key, &mut old)?,
+            _ => match newest {
+                Newest::Nothing => {
+                    debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
+                    false
+                }
+                Newest::Engine => self.engine.get(Cf::Data, key, &mut old)?,
+                Newest::Ascending(data) => data.get(key, &mut old)?,
+            },
         };
         if exists {
             let header = version::header(key, &old)?;
@@ -282,23 +350,12 @@ impl<'a> Applier<'a> {
             }
         }
         self.scratch = old;
-        let stored = version::encode(ts, value);
-        self.batch.put(Cf::Data, key.clone(), stored.clone());
-        self.data.insert(key.clone(), (self.cleared.len(), stored));
         Ok(())
     }
 
     /// Whether the batch clears a span with `key`, not counting the first few.
     fn is_cleared(&self, key: &[u8], first: usize) -> bool {
-        self.cleared[first..].iter().any(|span| in_span(key, &span.start, &span.end))
-    }
-
-    fn write_lock(&mut self, key: Bytes, value: Option<Bytes>) {
-        match &value {
-            Some(value) => self.batch.put(Cf::Lock, key.clone(), value.clone()),
-            None => self.batch.delete(Cf::Lock, key.clone()),
-        }
-        self.locks.insert(key, value);
+        self.cleared[first..].iter().any(|(start, end)| in_span(key, start, end))
     }
 
     fn resolve(&mut self, span: &ResolveSpan) -> Result<()> {
@@ -308,59 +365,116 @@ impl<'a> Applier<'a> {
         if !odd.is_empty() {
             return Err(Error::Corruption("effects: ignored sequences come in pairs".into()));
         }
-        let commit_ts = Timestamp(span.commit_ts);
-        for (stored_key, value) in self.locks_of(&span.start, &span.end, &txn_id)? {
-            let (key, strength, _) = mvcc::parse_lock_key(&stored_key)?;
-            if strength == Strength::Intent && !commit_ts.is_zero() {
-                let key = stored_key.slice(..key.len());
-                let intent = mvcc::decode_lock_value(&stored_key, value)?;
-                self.commit_intent(&key, &intent, commit_ts, ignored)?;
+        let locks = self.locks_of(&span.start, &span.end, &txn_id)?;
+        if span.commit_ts != 0 {
+            self.commit_intents(&locks, Timestamp(span.commit_ts), ignored)?;
+        }
+        // Where nobody else's locks lie between they go as a span: one operation instead of one per lock,
+        // which memtables and compactions would have to carry along. Both leave the same.
+        for run in locks.chunk_by(|a, b| a.run == b.run) {
+            if run.len() < SPAN_OF_LOCKS {
+                for lock in run {
+                    self.batch.delete(Cf::Lock, lock.stored.clone());
+                }
+            } else {
+                let end = [&run[run.len() - 1].stored[..], &[0]].concat();
+                self.batch.delete_range(Cf::Lock, run[0].stored.clone(), end);
             }
-            self.write_lock(stored_key, None);
         }
         Ok(())
     }
 
-    fn commit_intent(
+    /// Moves what is committed of a transaction's intents, in key order, to `data`.
+    fn commit_intents(
         &mut self,
-        key: &Bytes,
-        intent: &LockValue,
+        locks: &[OwnLock],
         commit_ts: Timestamp,
         ignored: &[[u32; 2]],
     ) -> Result<()> {
+        let (Some(first), Some(last)) = (locks.first(), locks.last()) else { return Ok(()) };
+        let (first, ..) = mvcc::parse_lock_key(&first.stored)?;
+        let (last, ..) = mvcc::parse_lock_key(&last.stored)?;
+        let mut data = Ascending::new(self.engine, Cf::Data, first, last);
         let is_ignored = |seq: u32| ignored.iter().any(|[first, last]| (*first..=*last).contains(&seq));
-        let last = intent.values.iter().filter(|value| !is_ignored(value.seq)).max_by_key(|value| value.seq);
-        let Some(last) = last else { return Ok(()) };
-        assert!(
-            intent.write_ts <= commit_ts.0,
-            "an intent of {} written at {} cannot commit at {commit_ts}",
-            escape(key),
-            Timestamp(intent.write_ts)
-        );
-        self.write_version(key, commit_ts, last.value.as_deref(), intent.fresh)
+        let (mut written, mut versions) = (Vec::with_capacity(locks.len()), Vec::new());
+        for lock in locks {
+            let (key, strength, _) = mvcc::parse_lock_key(&lock.stored)?;
+            if strength != Strength::Intent {
+                continue;
+            }
+            let intent = mvcc::decode_lock_value(&lock.stored, lock.value.clone())?;
+            let seen = intent.values.iter().filter(|value| !is_ignored(value.seq));
+            let Some(last) = seen.max_by_key(|value| value.seq) else { continue };
+            assert!(
+                intent.write_ts <= commit_ts.0,
+                "an intent of {} written at {} cannot commit at {commit_ts}",
+                escape(key),
+                Timestamp(intent.write_ts)
+            );
+            let key = lock.stored.slice(..key.len());
+            let newest = if intent.fresh { Newest::Nothing } else { Newest::Ascending(&mut data) };
+            self.supersede(&key, commit_ts, newest)?;
+            version::put(&mut versions, commit_ts, last.value.as_deref());
+            written.push((key, versions.len()));
+        }
+        let versions = Bytes::from(versions);
+        self.batch.ops.reserve(written.len() + 1);
+        let mut start = 0;
+        for (key, end) in written {
+            self.batch.put(Cf::Data, key, versions.slice(start..end));
+            start = end;
+        }
+        Ok(())
     }
 
-    /// A transaction's locks in a span as they are behind this batch, by stored key.
-    fn locks_of(&self, start: &[u8], end: &[u8], txn_id: &TxnId) -> Result<Vec<(Bytes, Bytes)>> {
-        let mut found = Vec::new();
+    /// A transaction's locks in a span, in order, as they are behind this batch.
+    fn locks_of(&self, start: &[u8], end: &[u8], txn_id: &TxnId) -> Result<Vec<OwnLock>> {
+        // All of them share their memory.
+        let mut bytes = Vec::new();
+        let mut places: Vec<(Range<usize>, Range<usize>, usize)> = Vec::new();
+        let mut run = 0;
         mvcc::for_each_lock(self.engine, start, end, &mut |_, _, holder, stored, value| {
-            if holder == *txn_id && !self.locks.contains_key(stored) {
-                found.push((Bytes::copy_from_slice(stored), Bytes::copy_from_slice(value)));
+            if self.cleared_locks.iter().any(|(start, end)| in_span(stored, start, end)) {
+                return Ok(true);
+            }
+            if holder != *txn_id {
+                run += 1;
+            } else if !self.locks.contains_key(stored) {
+                let at = bytes.len();
+                bytes.extend_from_slice(stored);
+                bytes.extend_from_slice(value);
+                let value_at = at + stored.len();
+                places.push((at..value_at, value_at..bytes.len(), run));
             }
             Ok(true)
         })?;
-        for (stored, value) in
-            self.locks.range::<[u8], _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded))
-        {
+        let bytes = Bytes::from(bytes);
+        let mut found: Vec<OwnLock> = places
+            .into_iter()
+            .map(|(stored, value, run)| OwnLock {
+                stored: bytes.slice(stored),
+                value: bytes.slice(value),
+                run,
+            })
+            .collect();
+        let mut is_touched = false;
+        for (stored, value) in self.locks.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)) {
             let (key, _, holder) = mvcc::parse_lock_key(stored)?;
             if !end.is_empty() && key >= end {
                 break;
             }
+            is_touched = true;
             if let Some(value) = value
                 && holder == *txn_id
                 && in_span(key, start, end)
             {
-                found.push((stored.clone(), value.clone()));
+                found.push(OwnLock { stored: stored.clone(), value: value.clone(), run: 0 });
+            }
+        }
+        if is_touched {
+            found.sort_unstable_by(|a, b| a.stored.cmp(&b.stored));
+            for (position, lock) in found.iter_mut().enumerate() {
+                lock.run = position;
             }
         }
         Ok(found)

@@ -68,10 +68,15 @@ fn bad_header(key: &[u8], stored: &[u8]) -> Error {
 /// The stored form of a version for `data`: `None` is a tombstone.
 pub fn encode(ts: Timestamp, value: Option<&[u8]>) -> Bytes {
     let mut stored = Vec::with_capacity(HEADER_LEN + value.map_or(0, <[u8]>::len));
-    stored.push(FORMAT << 4 | if value.is_none() { TOMBSTONE } else { 0 });
-    stored.extend_from_slice(&ts.0.to_be_bytes());
-    stored.extend_from_slice(value.unwrap_or_default());
+    put(&mut stored, ts, value);
     stored.into()
+}
+
+/// Appends the stored form of a version for `data` to `out`.
+pub fn put(out: &mut Vec<u8>, ts: Timestamp, value: Option<&[u8]>) {
+    out.push(FORMAT << 4 | if value.is_none() { TOMBSTONE } else { 0 });
+    out.extend_from_slice(&ts.0.to_be_bytes());
+    out.extend_from_slice(value.unwrap_or_default());
 }
 
 /// Turns a value as stored in `data` into what `history` stores.

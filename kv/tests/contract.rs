@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_kv::Timestamp;
 use cairn_kv::effects::{self, EFFECTS_FORMAT, Effects, ThresholdUpdate};
 use cairn_kv::engine::{
-    Cf, Engine, EngineIter, FilterThresholds, MemEngine, RocksEngine, RocksOptions, WriteBatch,
+    Ascending, Cf, Engine, EngineIter, FilterThresholds, MemEngine, RocksEngine, RocksOptions, WriteBatch,
 };
 use cairn_kv::{local_keys, version};
 
@@ -142,6 +142,30 @@ fn iterators_keep_to_their_bounds() {
         iter.next();
         iter.next();
         assert_eq!(key(&*iter), None);
+    }
+}
+
+#[test]
+fn ascending_reads_find_what_points_find() {
+    for subject in Subject::both() {
+        let engine = subject.engine();
+        // Dense in the middle, strewn before, nothing behind.
+        let stored: Vec<String> = (0..20_000)
+            .filter(|n| n % 7 == 0 || *n > 8_000 && *n < 12_000)
+            .map(|n| format!("{n:05}"))
+            .collect();
+        let entries: Vec<(&str, &str)> = stored.iter().map(|key| (&key[..], &key[..])).collect();
+        put(engine, Cf::Data, &entries);
+        let all = |step: usize| (0..30_000_u32).step_by(step).map(|n| format!("{n:05}")).collect::<Vec<_>>();
+        for asked in [all(1), all(3), all(1_000), all(7), vec!["00007".into()], vec!["00008".into()]] {
+            let (first, last) = (asked.first().unwrap(), asked.last().unwrap());
+            let mut reads = Ascending::new(engine, Cf::Data, first.as_bytes(), last.as_bytes());
+            let mut out = b"left over".to_vec();
+            for key in &asked {
+                let found = reads.get(key.as_bytes(), &mut out).unwrap();
+                assert_eq!(found.then(|| out.clone()), get(engine, Cf::Data, key).map(String::into_bytes));
+            }
+        }
     }
 }
 

@@ -46,6 +46,10 @@ pub(crate) struct FlushState {
 /// Engine bytes between two looks at the memtables.
 const MEMORY_CHECK_BYTES: u64 = 1 << 20;
 
+/// How many times the memtable bytes that cause a flush may be there while one is under way, before those
+/// who write in bulk wait for it.
+const MEMTABLES_WHILE_FLUSHING: u64 = 3;
+
 impl Inner {
     /// Starts a flush if one is due. Called after every batch: cheap when none is.
     pub(crate) fn consider_flush(self: &Inner) {
@@ -68,9 +72,27 @@ impl Inner {
         }
     }
 
+    /// Waits while memtables are so large that flushes do not keep up with what is written in bulk.
+    pub(crate) async fn make_room(self: &Arc<Self>) -> Result<(), StoreError> {
+        let limit = MEMTABLES_WHILE_FLUSHING * self.config.flush_memtable_bytes;
+        if self.engine.stats().memtable_bytes < limit {
+            return Ok(());
+        }
+        let _turn = self.flush.turn.lock().await;
+        // The flush that was waited for may have been enough.
+        if self.engine.stats().memtable_bytes < limit {
+            return Ok(());
+        }
+        self.flush_or_fail().await
+    }
+
     /// Flushes the engine and truncates the log behind it.
     pub(crate) async fn flush_and_truncate(self: &Arc<Self>) -> Result<(), StoreError> {
         let _turn = self.flush.turn.lock().await;
+        self.flush_or_fail().await
+    }
+
+    async fn flush_or_fail(self: &Arc<Self>) -> Result<(), StoreError> {
         let result = self.flush_in_turn().await;
         // An engine that cannot be flushed or read must not be written to any more. Where the log
         // has stopped the store already, its reason stays.

@@ -289,6 +289,12 @@ impl Store {
         self.inner.flush_and_truncate().await
     }
 
+    /// Waits while memtables are several times as large as they are flushed at: whoever writes in bulk asks
+    /// before each command, so that memory is bounded whatever the disk can take.
+    pub async fn make_room(&self) -> Result<(), StoreError> {
+        self.inner.make_room().await
+    }
+
     /// Refuses further proposals, then flushes. For a clean shutdown: the next open replays nothing.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.inner.queue.lock().refusal.get_or_insert_with(|| "the store is closed".into());

@@ -389,6 +389,23 @@ fn what_small_commands_write_to_the_engine_is_flushed_in_time() {
 }
 
 #[test]
+fn who_writes_in_bulk_waits_for_memory() {
+    let machine = Machine::new(14);
+    let config = StoreConfig { flush_memtable_bytes: 100 << 10, ..StoreConfig::default() };
+    machine.env.block_on(async {
+        let store = machine.open_with(config).await.expect("opens");
+        let memtables = || store.engine().stats().memtable_bytes;
+        for i in 0..9 {
+            store.make_room().await.expect("flushed");
+            assert!(memtables() < 300 << 10);
+            put(&store, &format!("k{i}"), &"x".repeat(90 << 10)).await.expect("applied");
+        }
+        // It was not asked for by what had been written, which is looked at for each MiB.
+        assert!((1..=4).contains(&store.stats().flushes), "{:?}", store.stats());
+    });
+}
+
+#[test]
 fn replay_leads_to_the_same_state() {
     let run = |crashes: bool| {
         let machine = Machine::new(8);

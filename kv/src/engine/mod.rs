@@ -11,9 +11,11 @@ use bytes::Bytes;
 
 use crate::{Result, Timestamp};
 
+mod ascending;
 pub mod mem;
 pub mod rocks;
 
+pub use ascending::Ascending;
 pub use mem::MemEngine;
 pub use rocks::{RocksEngine, RocksOptions};
 

@@ -21,6 +21,11 @@ struct UnderWay {
 }
 
 impl Leaseholder {
+    /// Waits until the store has room for another large command. Asked for without latches.
+    pub(super) async fn make_room(&self) -> Result<(), TxnError> {
+        self.store.make_room().await.map_err(|error| TxnError::Unavailable(error.to_string()))
+    }
+
     /// Replicates and applies `effects`, evaluated under `lease`, then releases `latch`.
     pub async fn propose(
         self: &Arc<Leaseholder>,

@@ -44,6 +44,7 @@ impl Leaseholder {
                 },
                 ..Effects::default()
             };
+            self.make_room().await?;
             let lease = self.lease()?;
             self.propose(lease, effects, None).await?;
             // Nothing here need wait, and what was spawned meanwhile (a flush) may stand behind this task,

@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite};
-use cairn_kv::engine::Cf;
+use cairn_kv::engine::{Ascending, Cf};
 use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Strength};
 use cairn_kv::{Timestamp, version};
 use prost::Message;
 
 use super::Leaseholder;
-use super::admit::behind;
 use super::commit::KeyWrite;
 use super::intent_holder::IntentHolder;
 use super::lock::Patience;
@@ -73,6 +72,7 @@ impl Leaseholder {
     ) -> Result<(), TxnError> {
         let IntentRequest { holder, isolation, read_ts, mut writes, absent, patience } = request;
         let identity = &holder.identity;
+        self.make_room().await?;
         let lease = self.lease()?;
         let (latch, _taken) = self.latch_for_write(holder.who, Some(holder), &mut writes, patience).await?;
         self.validate_writes(&writes, isolation, read_ts, Some(holder))?;
@@ -130,47 +130,22 @@ impl Leaseholder {
         self.propose(lease, effects, Some(latch)).await
     }
 
-    /// Whether each latched key has a committed value; notes what is there. Where a batch falls into a
-    /// gap, as new keys mostly do, this is one look; where it is strewn among others, one per key.
+    /// Whether each latched key has a committed value; notes what is there.
     pub(super) fn see_committed(&self, writes: &mut [KeyWrite]) -> Result<Vec<bool>, TxnError> {
-        /// Seeks in a row that found no gap before points are read instead, and how many.
-        const SEEKS: usize = 4;
-        const POINTS: usize = 256;
         let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(Vec::new()) };
-        let mut iter = self.engine().iter(Cf::Data, &first.key, &behind(&last.key))?;
-        iter.seek_to_first();
+        let mut data = Ascending::new(self.engine(), Cf::Data, &first.key, &last.key);
         let mut exist = Vec::with_capacity(writes.len());
-        let (mut seeks, mut points, mut value) = (0, 0, Vec::new());
+        let mut value = Vec::new();
         for write in writes {
-            let mut found = None;
-            if points > 0 {
-                points -= 1;
-                if self.engine().get(Cf::Data, &write.key, &mut value)? {
-                    found = Some(version::header(&write.key, &value)?);
-                }
+            let (ts, exists) = if data.get(&write.key, &mut value)? {
+                let header = version::header(&write.key, &value)?;
+                (header.ts, !header.tombstone)
             } else {
-                if iter.valid() && iter.key() < &write.key[..] {
-                    iter.seek(&write.key);
-                    seeks += 1;
-                } else {
-                    seeks = 0;
-                }
-                match iter.entry() {
-                    Some((key, value)) if key == &write.key[..] => {
-                        found = Some(version::header(key, value)?);
-                    }
-                    _ => {}
-                }
-                if seeks == SEEKS {
-                    (seeks, points) = (0, POINTS);
-                }
-            }
-            let (ts, exists) =
-                found.map_or((Timestamp::ZERO, false), |header| (header.ts, !header.tombstone));
+                (Timestamp::ZERO, false)
+            };
             write.seen = Some(Seen { ts, upto: ts, stamp: self.slots.stamp(write.hash) });
             exist.push(exists);
         }
-        iter.status()?;
         Ok(exist)
     }
 }
