@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::effects::Thresholds;
-use crate::encoding::{Direction, put_bytes, take_bytes};
+use crate::encoding::{Direction, prefix_end, put_bytes, take_bytes};
 use crate::mvcc::TxnId;
 use crate::version::escape;
 use crate::{Error, Result, Timestamp};
@@ -148,6 +148,20 @@ pub fn commit_marker(anchor: &[u8], start_ts: Timestamp, txn_id: &TxnId) -> Byte
 /// Prefix of all commit markers.
 pub fn commit_markers() -> Bytes {
     Bytes::from_static(&[LAYOUT, COMMIT_MARKER])
+}
+
+/// Where the records, and where the markers, of the transactions whose anchors are in `[start, end)` stand; an empty
+/// `end` is no bound.
+pub fn anchored_in(start: &[u8], end: &[u8]) -> [(Bytes, Bytes); 2] {
+    [COMMIT_MARKER, TXN_RECORD].map(|kind| {
+        let bound = |anchor: &[u8]| {
+            let mut key = vec![LAYOUT, kind];
+            put_bytes(&mut key, anchor, Direction::Asc);
+            Bytes::from(key)
+        };
+        let last = if end.is_empty() { prefix_end(&[LAYOUT, kind]).into() } else { bound(end) };
+        (bound(start), last)
+    })
 }
 
 /// Value of a commit marker.

@@ -90,11 +90,13 @@ pub enum Channel {
     Raft,
     /// Requests of gateways and their answers.
     Request,
+    /// Snapshots of ranges: bulk that waits behind all else.
+    Snapshot,
 }
 
 impl Channel {
     /// All of them.
-    pub const ALL: [Channel; 3] = [Channel::Liveness, Channel::Raft, Channel::Request];
+    pub const ALL: [Channel; 4] = [Channel::Liveness, Channel::Raft, Channel::Request, Channel::Snapshot];
 }
 
 /// Frames between the nodes of a cluster. Whom a frame is from is certain; that it arrives, once, in

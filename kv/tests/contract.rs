@@ -1,31 +1,41 @@
 //! What every storage engine promises, on both of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cairn_kv::Timestamp;
 use cairn_kv::effects::{self, EFFECTS_FORMAT, Effects, ThresholdUpdate};
 use cairn_kv::engine::{
-    Ascending, Cf, Engine, EngineIter, FilterThresholds, MemEngine, RocksEngine, RocksOptions, WriteBatch,
+    Ascending, BEYOND_ALL_KEYS, Cf, Engine, EngineIter, FilterThresholds, MemEngine, RocksEngine,
+    RocksOptions, SharedEngine, WriteBatch,
 };
 use cairn_kv::{local_keys, version};
 
 /// An engine that can lose what it has not flushed.
 enum Subject {
-    Mem(MemEngine),
-    Rocks { engine: Option<RocksEngine>, dir: tempfile::TempDir, lives: u32 },
+    Mem(Arc<MemEngine>),
+    Rocks { engine: Option<Arc<RocksEngine>>, dir: tempfile::TempDir, lives: u32 },
 }
 
 impl Subject {
     fn both() -> [Subject; 2] {
         let dir = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open(&dir.path().join("0"), &RocksOptions::default()).unwrap();
-        [Subject::Mem(MemEngine::new()), Subject::Rocks { engine: Some(engine), dir, lives: 0 }]
+        let rocks = Subject::Rocks { engine: Some(Arc::new(engine)), dir, lives: 0 };
+        [Subject::Mem(Arc::new(MemEngine::new())), rocks]
+    }
+
+    fn shared(&self) -> SharedEngine {
+        match self {
+            Subject::Mem(engine) => Arc::clone(engine) as SharedEngine,
+            Subject::Rocks { engine, .. } => Arc::clone(engine.as_ref().unwrap()) as SharedEngine,
+        }
     }
 
     fn engine(&self) -> &dyn Engine {
         match self {
-            Subject::Mem(engine) => engine,
-            Subject::Rocks { engine, .. } => engine.as_ref().unwrap(),
+            Subject::Mem(engine) => &**engine,
+            Subject::Rocks { engine, .. } => &**engine.as_ref().unwrap(),
         }
     }
 
@@ -35,14 +45,23 @@ impl Subject {
             Subject::Mem(engine) => engine.crash(0),
             Subject::Rocks { engine, dir, lives } => {
                 let path = |life: u32| -> PathBuf { dir.path().join(life.to_string()) };
-                std::fs::create_dir(path(*lives + 1)).unwrap();
-                for entry in std::fs::read_dir(path(*lives)).unwrap() {
-                    let entry = entry.unwrap();
-                    std::fs::copy(entry.path(), path(*lives + 1).join(entry.file_name())).unwrap();
-                }
+                copy_dir(&path(*lives), &path(*lives + 1));
                 *lives += 1;
-                *engine = Some(RocksEngine::open(&path(*lives), &RocksOptions::default()).unwrap());
+                *engine = Some(Arc::new(RocksEngine::open(&path(*lives), &RocksOptions::default()).unwrap()));
             }
+        }
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
@@ -189,6 +208,123 @@ fn an_iterator_sees_the_moment_of_its_creation() {
         before.next();
         assert_eq!(key(&*before), None);
         assert_eq!(keys(engine, Cf::Lock, "", ""), "b c");
+    }
+}
+
+#[test]
+fn a_snapshot_is_of_the_moment_of_its_making_in_all_families() {
+    for subject in Subject::both() {
+        let engine = subject.engine();
+        let ts = Timestamp;
+        let one = version::encode(ts(20), Some(b"1"));
+        let mut batch = WriteBatch::default();
+        for cf in Cf::ALL {
+            batch.put(cf, "k", one.clone());
+        }
+        batch.put(Cf::Data, "dead", version::encode(ts(10), None));
+        engine.write(&batch).unwrap();
+        engine.flush().unwrap();
+        let mut snapshot = subject.shared().snapshot().unwrap();
+        // Iterators that are positioned only after all this.
+        for cf in Cf::ALL {
+            let mut batch = WriteBatch::default();
+            batch.put(cf, "a", version::encode(ts(30), Some(b"2")));
+            batch.delete(cf, "k");
+            engine.write(&batch).unwrap();
+        }
+        engine.set_filter_thresholds(FilterThresholds { gc: ts(10), tombstone: ts(10), marker: ts(10) });
+        engine.flush().unwrap();
+        engine.compact(Cf::Lock, b"", b"").unwrap();
+        engine.compact(Cf::Data, b"", b"").unwrap();
+        assert_eq!(keys(engine, Cf::Data, "", ""), "a", "the tombstone is collected");
+        for cf in Cf::ALL {
+            let iter = snapshot.iter(cf);
+            iter.seek(b"a");
+            if cf == Cf::Data {
+                assert_eq!(iter.key(), b"dead");
+                iter.next();
+            }
+            assert_eq!(iter.entry(), Some((&b"k"[..], &one[..])), "{cf:?}");
+            iter.next();
+            assert_eq!(iter.entry(), None, "{cf:?}");
+            iter.status().unwrap();
+            // And again.
+            iter.seek(b"e");
+            assert_eq!(iter.entry(), Some((&b"k"[..], &one[..])), "{cf:?}");
+        }
+        drop(subject);
+        assert_eq!(snapshot.iter(Cf::Lock).entry(), Some((&b"k"[..], &one[..])), "it keeps what it shows");
+    }
+}
+
+/// Stages a table that clears a span and has some entries.
+fn stage(engine: &dyn Engine, name: &str, cf: Cf, clear: (&str, &str), entries: &[(&str, &str)]) {
+    let mut stage = engine.stage(cf).unwrap();
+    stage.clear(clear.0.as_bytes(), clear.1.as_bytes()).unwrap();
+    for (key, value) in entries {
+        stage.put(key.as_bytes(), value.as_bytes()).unwrap();
+    }
+    stage.finish(name).unwrap();
+}
+
+#[test]
+fn ingested_tables_replace_what_is_there_as_often_as_they_are_ingested() {
+    for mut subject in Subject::both() {
+        let engine = subject.engine();
+        put(engine, Cf::Data, &[("a", "old"), ("b", "old"), ("c", "old"), ("d", "old"), ("z", "old")]);
+        engine.flush().unwrap();
+        put(engine, Cf::Data, &[("bb", "unflushed"), ("z", "unflushed")]);
+        put(engine, Cf::Lock, &[("l", "unflushed")]);
+        stage(engine, "1", Cf::Data, ("b", "c"), &[("b", "new"), ("ba", "new")]);
+        stage(engine, "2", Cf::Data, ("c", "e"), &[("cc", "new")]);
+        assert_eq!(engine.staged().unwrap(), ["1", "2"]);
+        assert_eq!(keys(engine, Cf::Data, "", ""), "a b bb c d z", "nothing has happened yet");
+        let names = ["1".to_owned(), "2".to_owned()];
+        for _ in 0..2 {
+            engine.ingest(Cf::Data, &names).unwrap();
+            assert_eq!(keys(engine, Cf::Data, "", ""), "a b ba cc z");
+            assert_eq!(get(engine, Cf::Data, "b").as_deref(), Some("new"));
+            // What follows is above what was ingested.
+            put(engine, Cf::Data, &[("b", "later"), ("bc", "later"), ("d", "later")]);
+            assert_eq!(get(engine, Cf::Data, "b").as_deref(), Some("later"));
+            assert_eq!(keys(engine, Cf::Data, "", ""), "a b ba bc cc d z");
+        }
+        engine.flush().unwrap();
+        engine.ingest(Cf::Data, &names).unwrap();
+        engine.compact(Cf::Data, b"", b"").unwrap();
+        assert_eq!(keys(engine, Cf::Data, "", ""), "a b ba cc z");
+        subject.crash();
+        let engine = subject.engine();
+        assert_eq!(keys(engine, Cf::Data, "", ""), "a b ba cc z", "it is durable");
+        assert_eq!(get(engine, Cf::Data, "z").as_deref(), Some("unflushed"), "and with it what was before");
+        assert_eq!(get(engine, Cf::Lock, "l").as_deref(), Some("unflushed"));
+        engine.ingest(Cf::Data, &names).unwrap();
+        engine.discard("1").unwrap();
+        engine.discard("1").unwrap();
+        assert_eq!(engine.staged().unwrap(), ["2"]);
+        assert!(engine.ingest(Cf::Data, &names).is_err(), "one is gone");
+        assert_eq!(keys(engine, Cf::Data, "", ""), "a b ba cc z");
+    }
+}
+
+#[test]
+fn finished_tables_outlast_a_crash_and_others_leave_nothing() {
+    for mut subject in Subject::both() {
+        let engine = subject.engine();
+        put(engine, Cf::Lock, &[("k", "1"), ("kk", "1")]);
+        engine.flush().unwrap();
+        let mut empty = engine.stage(Cf::Lock).unwrap();
+        empty.clear(b"k", BEYOND_ALL_KEYS).unwrap();
+        empty.finish("clears only").unwrap();
+        let mut unfinished = engine.stage(Cf::Lock).unwrap();
+        unfinished.put(b"k", b"2").unwrap();
+        drop(engine.stage(Cf::Data).unwrap());
+        std::mem::forget(unfinished);
+        subject.crash();
+        let engine = subject.engine();
+        assert_eq!(engine.staged().unwrap(), ["clears only"]);
+        engine.ingest(Cf::Lock, &["clears only".to_owned()]).unwrap();
+        assert_eq!(keys(engine, Cf::Lock, "", ""), "");
     }
 }
 

@@ -76,7 +76,7 @@ pub struct Me {
 /// gRPC transport. Ends with [`GrpcTransport::stop`].
 pub struct GrpcTransport {
     me: Me,
-    inboxes: [Arc<Queue>; 3],
+    inboxes: [Arc<Queue>; Channel::ALL.len()],
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     server: Mutex<Option<JoinHandle<()>>>,
     stopping: watch::Sender<bool>,
@@ -122,7 +122,7 @@ impl Queue {
 /// What is to be sent to a peer.
 #[derive(Default)]
 struct Outgoing {
-    queues: [Queue; 3],
+    queues: [Queue; Channel::ALL.len()],
     arrived: Notify,
 }
 
@@ -144,7 +144,7 @@ impl Outgoing {
 impl GrpcTransport {
     /// Listens on `listener`. Peers are added with [`GrpcTransport::connect`].
     pub fn start(me: Me, listener: TcpListener) -> Arc<GrpcTransport> {
-        let inboxes: [Arc<Queue>; 3] = Default::default();
+        let inboxes: [Arc<Queue>; Channel::ALL.len()] = Default::default();
         let (stopping, stop) = watch::channel(false);
         let service = PeerServer::new(Receiver { me, inboxes: inboxes.clone(), stop: stop.clone() })
             .max_decoding_message_size(MAX_FRAME_BYTES);
@@ -293,7 +293,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 /// Takes peers' streams.
 struct Receiver {
     me: Me,
-    inboxes: [Arc<Queue>; 3],
+    inboxes: [Arc<Queue>; Channel::ALL.len()],
     stop: watch::Receiver<bool>,
 }
 

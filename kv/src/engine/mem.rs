@@ -8,14 +8,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
-    Cf, Digest, Engine, EngineIter, EngineStats, FilterThresholds, SharedThresholds, WriteBatch, WriteOp,
+    Cf, Digest, Engine, EngineIter, EngineSnapshot, EngineStats, FilterThresholds, SharedThresholds, Stage,
+    WriteBatch, WriteOp,
 };
 use crate::effects::Thresholds;
 use crate::gc::is_garbage;
-use crate::{Result, local_keys};
+use crate::{Error, Result, local_keys};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -49,6 +50,15 @@ struct State {
     flushing: Option<Maps>,
     /// Bytes written since the last flush.
     unflushed_bytes: u64,
+    /// Finished tables; a crash keeps them.
+    staged: Arc<Mutex<BTreeMap<String, Table>>>,
+}
+
+/// A table that is staged or about to be.
+#[derive(Clone, Default)]
+struct Table {
+    clears: Vec<(Bytes, Bytes)>,
+    entries: Vec<(Bytes, Bytes)>,
 }
 
 /// A storage engine in memory whose crashes are the caller's.
@@ -75,6 +85,7 @@ impl MemEngine {
                 flushed: maps,
                 flushing: None,
                 unflushed_bytes: 0,
+                staged: Arc::default(),
             }),
             thresholds: SharedThresholds::default(),
         }
@@ -230,6 +241,53 @@ impl Engine for MemEngine {
         self.thresholds.load()
     }
 
+    fn snapshot(self: Arc<Self>) -> Result<Box<dyn EngineSnapshot>> {
+        let maps = self.state.read().now.clone();
+        let iter = |map| MemIter { map, lower: Bytes::new(), upper: Bytes::new(), at: None };
+        Ok(Box::new(MemSnapshot(maps.0.map(iter))))
+    }
+
+    fn stage(&self, _cf: Cf) -> Result<Box<dyn Stage>> {
+        let staged = Arc::clone(&self.state.read().staged);
+        Ok(Box::new(MemStage { staged, table: Table::default() }))
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        Ok(self.state.read().staged.lock().keys().cloned().collect())
+    }
+
+    /// As RocksDB does, which flushes memtables that a table overlaps: all families, since flushes are atomic.
+    fn ingest(&self, cf: Cf, names: &[String]) -> Result<()> {
+        let mut state = self.state.write();
+        let tables = {
+            let staged = state.staged.lock();
+            let table = |name: &String| {
+                staged.get(name).cloned().ok_or_else(|| Error::Io(format!("no table {name} is staged")))
+            };
+            names.iter().map(table).collect::<Result<Vec<_>>>()?
+        };
+        let map = state.now.get_mut(cf);
+        for Table { clears, entries } in tables {
+            for (start, end) in &clears {
+                let Some(span) = span(start, end) else { continue };
+                let keys: Vec<Bytes> = map.range::<[u8], _>(span).map(|(key, _)| key.clone()).collect();
+                for key in keys {
+                    map.remove(&key);
+                }
+            }
+            map.extend(entries);
+        }
+        state.flushing = None;
+        state.flushed = state.now.clone();
+        state.unflushed_bytes = 0;
+        Ok(())
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        self.state.read().staged.lock().remove(name);
+        Ok(())
+    }
+
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         let map = Arc::clone(self.state.read().now.get(cf));
         let Some(span) = span(start, end) else { return Ok(0) };
@@ -244,6 +302,39 @@ impl Engine for MemEngine {
             .map(|(key, value)| (key.len() + value.len()) as u64)
             .sum();
         EngineStats { memtable_bytes: state.unflushed_bytes, table_bytes }
+    }
+}
+
+struct MemSnapshot([MemIter; 4]);
+
+impl EngineSnapshot for MemSnapshot {
+    fn iter(&mut self, cf: Cf) -> &mut (dyn EngineIter + Send) {
+        &mut self.0[cf as usize]
+    }
+}
+
+struct MemStage {
+    staged: Arc<Mutex<BTreeMap<String, Table>>>,
+    table: Table,
+}
+
+impl Stage for MemStage {
+    fn clear(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
+        self.table.clears.push((Bytes::copy_from_slice(start), Bytes::copy_from_slice(end)));
+        Ok(())
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        if self.table.entries.last().is_some_and(|(last, _)| *key <= last[..]) {
+            return Err(Error::Io("keys of a table must ascend".into()));
+        }
+        self.table.entries.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, name: &str) -> Result<()> {
+        self.staged.lock().insert(name.into(), self.table);
+        Ok(())
     }
 }
 

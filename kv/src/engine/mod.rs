@@ -246,6 +246,27 @@ pub struct EngineStats {
     pub table_bytes: u64,
 }
 
+/// What an engine held at a moment, whatever is written, compacted or collected since. It keeps what it shows from
+/// being freed: not for ever.
+pub trait EngineSnapshot: Send {
+    /// The iterator over a whole family, positioned where it was left. All are opened with the snapshot: one opened
+    /// later could miss what compaction filters have dropped meanwhile (R4).
+    fn iter(&mut self, cf: Cf) -> &mut (dyn EngineIter + Send);
+}
+
+/// A table in the making, to be ingested later. Dropped unfinished it leaves nothing.
+pub trait Stage: Send {
+    /// What the engine holds in `[start, end)` goes when the table is ingested; the table's own entries do not.
+    fn clear(&mut self, start: &[u8], end: &[u8]) -> Result<()>;
+    /// Adds an entry; keys ascend.
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+    /// Makes the table durable under `name`, in place of one that is there. Blocks for long.
+    fn finish(self: Box<Self>, name: &str) -> Result<()>;
+}
+
+/// A bound above every key that is ever stored, for spans without an end.
+pub const BEYOND_ALL_KEYS: &[u8] = &[0xff; 64];
+
 /// A storage engine.
 pub trait Engine: Send + Sync {
     /// Reads `key`: replaces `out` by its value and returns true, or returns false.
@@ -267,6 +288,18 @@ pub trait Engine: Send + Sync {
     /// have seen may be missing (R4). An engine that opens with data starts from the thresholds
     /// stored in it.
     fn filter_thresholds(&self) -> FilterThresholds;
+    /// What it holds now.
+    fn snapshot(self: Arc<Self>) -> Result<Box<dyn EngineSnapshot>>;
+    /// Begins a table for a family.
+    fn stage(&self, cf: Cf) -> Result<Box<dyn Stage>>;
+    /// Names of the finished tables that are not discarded, sorted.
+    fn staged(&self) -> Result<Vec<String>>;
+    /// Takes finished tables of a family, which do not overlap, into the engine: all of them, durably, with whatever
+    /// was written before, or none. They stay staged, so it can be done again; each time they replace what is
+    /// there. Blocks for long.
+    fn ingest(&self, cf: Cf, names: &[String]) -> Result<()>;
+    /// Forgets a finished table.
+    fn discard(&self, name: &str) -> Result<()>;
     /// Approximate bytes on disk of `[start, end)`.
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
     /// Sizes.

@@ -9,16 +9,21 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::compaction_filter::{CompactionFilter, Decision};
 use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 use rocksdb::{
     AsRawPtr, BlockBasedOptions, BlockBasedTablePinningTier, BottommostLevelCompaction, Cache, ColumnFamily,
     ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, DataBlockIndexType,
-    FlushOptions, LogLevel, Options, ReadOptions, ReadTier, WriteOptions,
+    FlushOptions, IngestExternalFileOptions, LogLevel, Options, ReadOptions, ReadTier, SstFileWriter,
+    WriteOptions,
 };
 
-use super::{Cf, Engine, EngineIter, EngineStats, FilterThresholds, SharedThresholds, WriteBatch, WriteOp};
+use super::{
+    BEYOND_ALL_KEYS, Cf, Engine, EngineIter, EngineSnapshot, EngineStats, FilterThresholds, SharedThresholds,
+    Stage, WriteBatch, WriteOp,
+};
 use crate::version::escape;
 use crate::{Error, Result, effects, gc, local_keys};
 
@@ -54,6 +59,8 @@ pub struct RocksEngine {
     read_flushed: ReadOptions,
     write: WriteOptions,
     read_only: bool,
+    /// Tables begun.
+    stages: AtomicU64,
 }
 
 // SAFETY: the handles are shared references in disguise, to objects that RocksDB lets every thread
@@ -67,7 +74,10 @@ impl RocksEngine {
     pub fn open(path: &Path, options: &RocksOptions) -> Result<RocksEngine> {
         check_families(path)?;
         match RocksEngine::open_db(path, options, false) {
-            Ok(engine) => engine.start(),
+            Ok(engine) => {
+                engine.remove_unfinished()?;
+                engine.start()
+            }
             Err(error) => Err(match RocksEngine::open_db(path, options, true) {
                 Ok(engine) => engine.name_damage(error),
                 Err(_) => error,
@@ -83,6 +93,19 @@ impl RocksEngine {
         check_unlocked(path)?;
         check_families(path)?;
         RocksEngine::open_db(path, options, true)?.start()
+    }
+
+    /// Removes what an earlier life left of tables that it did not finish staging.
+    fn remove_unfinished(&self) -> Result<()> {
+        let dir = self.path.join(STAGED);
+        let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(()) };
+        for entry in entries {
+            let path = entry.map_err(|error| staging_error(&dir, &error))?.path();
+            if !path.to_string_lossy().ends_with(FINISHED) {
+                std::fs::remove_file(&path).map_err(|error| staging_error(&path, &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks the store's format and takes up what it stores for the engine.
@@ -139,6 +162,7 @@ impl RocksEngine {
             read_flushed,
             write,
             read_only,
+            stages: AtomicU64::new(0),
         })
     }
 
@@ -356,9 +380,84 @@ impl Engine for RocksEngine {
         self.thresholds.load()
     }
 
+    fn snapshot(self: Arc<Self>) -> Result<Box<dyn EngineSnapshot>> {
+        let iters = Cf::ALL.map(|cf| {
+            let mut read = ReadOptions::default();
+            read.set_verify_checksums(true);
+            read.fill_cache(false);
+            let inner = self.db.raw_iterator_cf_opt(self.handle(cf), read);
+            // SAFETY: the iterator borrows the database, which is boxed in the engine, which the snapshot owns a
+            // share of and drops after its iterators.
+            let inner = unsafe { std::mem::transmute::<DBRawIterator<'_>, DBRawIterator<'static>>(inner) };
+            (cf, RocksIter { cf, inner })
+        });
+        Ok(Box::new(RocksSnapshot { iters, _engine: self }))
+    }
+
+    fn stage(&self, cf: Cf) -> Result<Box<dyn Stage>> {
+        self.check_writable()?;
+        let dir = self.path.join(STAGED);
+        std::fs::create_dir_all(&dir).map_err(|error| staging_error(&dir, &error))?;
+        let number = self.stages.fetch_add(1, Ordering::Relaxed);
+        let unfinished = dir.join(format!("{number}{UNFINISHED}"));
+        let options = Box::new(family_options(cf, &self.cache, &self.thresholds));
+        // SAFETY: the writer borrows the options, which are boxed beside it and dropped after it.
+        let writer = SstFileWriter::create(unsafe { &*std::ptr::from_ref(&*options) });
+        writer.open(&unfinished).map_err(|error| write_error("stage", error))?;
+        Ok(Box::new(RocksStage { writer, _options: options, unfinished, finished: false }))
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        let dir = self.path.join(STAGED);
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(staging_error(&dir, &error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| staging_error(&dir, &error))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            names.extend(name.strip_suffix(FINISHED).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn ingest(&self, cf: Cf, names: &[String]) -> Result<()> {
+        self.check_writable()?;
+        let dir = self.path.join(STAGED);
+        let mut links = Vec::with_capacity(names.len());
+        for name in names {
+            // RocksDB takes the link and leaves the table.
+            let link = dir.join(format!("{name}{LINKED}"));
+            match std::fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(staging_error(&link, &error));
+                }
+                _ => {}
+            }
+            let table = dir.join(format!("{name}{FINISHED}"));
+            std::fs::hard_link(&table, &link).map_err(|error| staging_error(&table, &error))?;
+            links.push(link);
+        }
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db
+            .ingest_external_file_cf_opts(self.handle(cf), &options, links)
+            .map_err(|error| write_error("ingest", error))
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        let path = self.path.join(STAGED).join(format!("{name}{FINISHED}"));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(staging_error(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
-        let last = [0xff; 64];
-        let end = if end.is_empty() { &last } else { end };
+        let end = if end.is_empty() { BEYOND_ALL_KEYS } else { end };
         let range = rocksdb::Range::new(start, end);
         let sizes = self.db.get_approximate_sizes_cf(self.handle(cf), &[range]);
         Ok(sizes.into_iter().sum())
@@ -369,6 +468,72 @@ impl Engine for RocksEngine {
         EngineStats {
             memtable_bytes: sum("rocksdb.cur-size-all-mem-tables"),
             table_bytes: sum("rocksdb.live-sst-files-size"),
+        }
+    }
+}
+
+/// Iterators over all families, and the engine that they read.
+struct RocksSnapshot {
+    /// In the order of [`Cf::ALL`]. Dropped before the engine.
+    iters: [(Cf, RocksIter<'static>); 4],
+    _engine: Arc<RocksEngine>,
+}
+
+impl EngineSnapshot for RocksSnapshot {
+    fn iter(&mut self, cf: Cf) -> &mut (dyn EngineIter + Send) {
+        let found = self.iters.iter_mut().find(|(of, _)| *of == cf);
+        &mut found.expect("each family has one").1
+    }
+}
+
+/// Folder, within the database's, of tables to be ingested, and what their names end with: written, durable, about
+/// to be taken.
+const STAGED: &str = "staged";
+const UNFINISHED: &str = ".part";
+const FINISHED: &str = ".sst";
+const LINKED: &str = ".link";
+
+fn staging_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::Io(format!("{}: {error}", path.display()))
+}
+
+/// A table file in the making.
+struct RocksStage {
+    /// Dropped before the options.
+    writer: SstFileWriter<'static>,
+    _options: Box<Options>,
+    unfinished: PathBuf,
+    finished: bool,
+}
+
+impl Stage for RocksStage {
+    fn clear(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
+        self.writer.delete_range(start, end).map_err(|error| write_error("stage", error))
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.writer.put(key, value).map_err(|error| write_error("stage", error))
+    }
+
+    fn finish(mut self: Box<Self>, name: &str) -> Result<()> {
+        // It syncs the file.
+        self.writer.finish().map_err(|error| write_error("stage", error))?;
+        let path = self.unfinished.with_file_name(format!("{name}{FINISHED}"));
+        let folder = self.unfinished.parent().expect("it lies in a folder");
+        std::fs::rename(&self.unfinished, &path).map_err(|error| staging_error(&path, &error))?;
+        self.finished = true;
+        let sync = |dir: &Path| std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        sync(folder).map_err(|error| staging_error(folder, &error))?;
+        // The folder itself may be new.
+        folder.parent().map_or(Ok(()), |dir| sync(dir).map_err(|error| staging_error(dir, &error)))
+    }
+}
+
+impl Drop for RocksStage {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What stays is removed when the engine opens.
+            let _ = std::fs::remove_file(&self.unfinished);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! An engine whose operations are part of the trace.
 
+use std::sync::Arc;
+
 use crate::engine::{
-    Cf, Engine, EngineIter, EngineStats, FilterThresholds, SharedEngine, WriteBatch, WriteOp,
+    Cf, Engine, EngineIter, EngineSnapshot, EngineStats, FilterThresholds, SharedEngine, Stage, WriteBatch,
+    WriteOp,
 };
 use crate::{Error, Result};
 
@@ -101,12 +104,64 @@ impl Engine for TracedEngine {
         self.inner.filter_thresholds()
     }
 
+    fn snapshot(self: Arc<Self>) -> Result<Box<dyn EngineSnapshot>> {
+        self.trace.event("engine", &[4], || "snapshot".into());
+        Arc::clone(&self.inner).snapshot()
+    }
+
+    fn stage(&self, cf: Cf) -> Result<Box<dyn Stage>> {
+        let inner = self.inner.stage(cf)?;
+        Ok(Box::new(TracedStage { inner, runtime: self.runtime.clone(), trace: self.trace.clone() }))
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        self.inner.staged()
+    }
+
+    fn ingest(&self, cf: Cf, names: &[String]) -> Result<()> {
+        let powered = self.operation()?;
+        self.trace.event("engine", &[5, cf as u64], || format!("ingest {} {names:?}", cf.name()));
+        if powered { self.inner.ingest(cf, names) } else { Ok(()) }
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        let powered = self.operation()?;
+        self.trace.event("engine", &[6, hash_bytes(name.as_bytes())], || format!("discard {name}"));
+        if powered { self.inner.discard(name) } else { Ok(()) }
+    }
+
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.inner.approximate_size(cf, start, end)
     }
 
     fn stats(&self) -> EngineStats {
         self.inner.stats()
+    }
+}
+
+/// A table of an incarnation: not finished once that is over.
+struct TracedStage {
+    inner: Box<dyn Stage>,
+    runtime: SimRuntime,
+    trace: Trace,
+}
+
+impl Stage for TracedStage {
+    fn clear(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
+        self.inner.clear(start, end)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.inner.put(key, value)
+    }
+
+    fn finish(self: Box<Self>, name: &str) -> Result<()> {
+        if !self.runtime.is_alive() {
+            return Err(Error::Io("the node has crashed".into()));
+        }
+        let powered = self.runtime.operation();
+        self.trace.event("engine", &[7, hash_bytes(name.as_bytes())], || format!("stage {name}"));
+        if powered { self.inner.finish(name) } else { Ok(()) }
     }
 }
 

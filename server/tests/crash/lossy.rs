@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_kv::Result;
-use cairn_kv::engine::{Cf, Engine, EngineIter, EngineStats, FilterThresholds, WriteBatch};
+use cairn_kv::engine::{
+    Cf, Engine, EngineIter, EngineSnapshot, EngineStats, FilterThresholds, Stage, WriteBatch,
+};
 use cairn_kv::seam::{BoxFuture, Disk, DiskFile};
 use parking_lot::Mutex;
 
@@ -319,6 +321,28 @@ impl Engine for SnapshotEngine {
 
     fn filter_thresholds(&self) -> FilterThresholds {
         self.inner.filter_thresholds()
+    }
+
+    fn snapshot(self: Arc<Self>) -> Result<Box<dyn EngineSnapshot>> {
+        Arc::clone(&self.inner).snapshot()
+    }
+
+    fn stage(&self, cf: Cf) -> Result<Box<dyn Stage>> {
+        self.inner.stage(cf)
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        self.inner.staged()
+    }
+
+    fn ingest(&self, cf: Cf, names: &[String]) -> Result<()> {
+        self.inner.ingest(cf, names)?;
+        self.snapshot();
+        Ok(())
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        self.inner.discard(name)
     }
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
