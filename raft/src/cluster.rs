@@ -7,16 +7,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_kv::Timestamp;
-use cairn_kv::seam::{Channel, NodeId};
+use cairn_kv::hlc::Hlc;
+use cairn_kv::seam::{Channel, Disk, Env, NodeId};
+use cairn_kv::{Result, Timestamp};
 use futures_util::FutureExt;
 use parking_lot::RwLock;
 use prost::Message as _;
 
 use crate::driver::Work;
-use crate::liveness::{LivenessMessage, Terms};
+use crate::liveness::{LivenessConfig, LivenessMessage, Now, Terms};
 use crate::message::RaftFrame;
-use crate::store::Inner;
+use crate::store::{Faults, Inner};
 use crate::support_file::SupportFile;
 
 /// How often Raft groups look whether they have a leader.
@@ -28,6 +29,11 @@ const HUNG_NANOS: u64 = 500_000_000;
 /// What a store knows of the others.
 pub(crate) struct Cluster {
     pub(crate) terms: RwLock<Terms>,
+    /// The stores of the other replicas of this one's ranges.
+    pub(crate) peers: RwLock<BTreeSet<NodeId>>,
+    /// Whether there are, or were, others: then the tasks run.
+    is_met: AtomicBool,
+    meeting: tokio::sync::Mutex<()>,
     /// Monotonic time at which the log sync under way began, plus one; zero: none is.
     sync_began: AtomicU64,
     tick_waits: AtomicBool,
@@ -37,6 +43,9 @@ impl Cluster {
     pub(crate) fn new(terms: Terms) -> Cluster {
         Cluster {
             terms: RwLock::new(terms),
+            peers: RwLock::default(),
+            is_met: AtomicBool::new(false),
+            meeting: tokio::sync::Mutex::new(()),
             sync_began: AtomicU64::new(0),
             tick_waits: AtomicBool::new(false),
         }
@@ -55,22 +64,47 @@ impl Cluster {
         self.tick_waits.store(false, Ordering::Relaxed);
     }
 
+    /// Whether there are, or were, other stores.
+    pub(crate) fn has_met(&self) -> bool {
+        self.is_met.load(Ordering::Relaxed)
+    }
+
     fn is_hung(&self, nanos: u64) -> bool {
         let began = self.sync_began.load(Ordering::Relaxed);
         began != 0 && nanos + 1 >= began + HUNG_NANOS
     }
 }
 
+/// Whether a store has had to do with others: it may have promised them something.
+pub(crate) fn has_met_others(disk: &dyn Disk) -> Result<bool> {
+    SupportFile::exists(disk)
+}
+
+/// Opens the support file and begins a new life in it.
+pub(crate) async fn begin_terms(
+    env: &Env,
+    liveness: LivenessConfig,
+    hlc: &Hlc,
+    faults: Faults,
+) -> Result<(SupportFile, Terms)> {
+    let (mut file, kept) = SupportFile::open(&*env.disk).await?;
+    let terms = Terms::begin(kept.as_deref(), liveness, Now::read(hlc, &*env.clock))?;
+    file.write(&terms.encode(), faults.skip_sync).await?;
+    Ok((file, terms))
+}
+
 /// Starts the tasks.
-pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile, peers: BTreeSet<NodeId>) {
+pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile) {
+    inner.cluster.is_met.store(true, Ordering::SeqCst);
     let runtime = &inner.env.runtime;
-    runtime.spawn("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file, peers)));
+    runtime.spawn("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file)));
     runtime.spawn("raft messages", Box::pin(receive(Arc::downgrade(inner))));
     runtime.spawn("raft time", Box::pin(tick(Arc::downgrade(inner))));
+    runtime.spawn("snapshots", Box::pin(crate::snapshot::run(Arc::downgrade(inner))));
 }
 
 /// Asks for support, gives it and withdraws it, until the store has gone or failed.
-async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<NodeId>) {
+async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
     let mut next_ask = 0;
     loop {
@@ -84,7 +118,7 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
             next_ask = now + heartbeat.as_nanos() as u64;
             if !inner.cluster.is_hung(now) {
                 let terms = inner.cluster.terms.read();
-                for peer in &peers {
+                for peer in &*inner.cluster.peers.read() {
                     send(&inner, *peer, &terms.ask(*peer, inner.now_for_liveness()));
                 }
             }
@@ -102,7 +136,7 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile, peers: BTreeSet<No
             frames.push(frame);
         }
         let Some(inner) = weak.upgrade() else { return };
-        let changed = change_terms(&inner, &mut file, frames, &peers).await;
+        let changed = change_terms(&inner, &mut file, frames).await;
         if let Err(error) = changed {
             // A promise that cannot be kept must not be made, nor a read served by a clock that is wrong.
             inner.fail(&error);
@@ -116,7 +150,6 @@ async fn change_terms(
     inner: &Arc<Inner>,
     file: &mut SupportFile,
     frames: Vec<(NodeId, Bytes)>,
-    peers: &BTreeSet<NodeId>,
 ) -> Result<(), String> {
     let now = inner.now_for_liveness();
     let mut terms = inner.cluster.terms.read().clone();
@@ -125,7 +158,8 @@ async fn change_terms(
         // Whom this store may vote for now must serve above what it had promised (R10).
         inner.hlc.observe(now.hlc);
     }
-    let off = terms.is_off_by(peers.len() + 1, now);
+    let stores = inner.cluster.peers.read().len() + 1;
+    let off = terms.is_off_by(stores, now);
     let tolerated = inner.config.liveness.tolerated_offset_micros();
     if off > tolerated {
         return Err(format!(
@@ -135,7 +169,8 @@ async fn change_terms(
         ));
     }
     let mut answers = BTreeMap::new();
-    for (from, frame) in frames.into_iter().filter(|(from, _)| peers.contains(from)) {
+    // Any store of the cluster may ask: it may have been given a replica that this one has not heard of.
+    for (from, frame) in frames {
         match LivenessMessage::decode(frame) {
             // The last answer says all.
             Ok(message) => answers.extend(terms.receive(from, &message, now).map(|answer| (from, answer))),
@@ -170,6 +205,9 @@ async fn receive(weak: Weak<Inner>) {
     loop {
         let (from, bytes) = env.transport.receive(Channel::Raft).await;
         let Some(inner) = weak.upgrade() else { return };
+        if inner.queue.lock().failed {
+            return;
+        }
         let frame = match RaftFrame::decode_frame(bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -188,6 +226,9 @@ async fn tick(weak: Weak<Inner>) {
     loop {
         env.runtime.sleep(TICK).await;
         let Some(inner) = weak.upgrade() else { return };
+        if inner.queue.lock().failed {
+            return;
+        }
         if !inner.cluster.tick_waits.swap(true, Ordering::Relaxed) {
             inner.hand_in(Work::Tick).await;
         }
@@ -195,6 +236,25 @@ async fn tick(weak: Weak<Inner>) {
 }
 
 impl Inner {
+    /// A store that has been alone is about to have to do with others.
+    pub(crate) async fn meet_others(self: &Arc<Self>) -> Result<()> {
+        let _turn = self.cluster.meeting.lock().await;
+        if self.cluster.has_met() {
+            return Ok(());
+        }
+        let (config, env) = (&self.config, &self.env);
+        let (file, terms) = begin_terms(env, config.liveness, &self.hlc, config.faults).await?;
+        *self.cluster.terms.write() = terms;
+        start(self, file);
+        Ok(())
+    }
+
+    /// How far ahead of use the clock's bound is made durable (R11).
+    pub(crate) fn hlc_lead_micros(&self) -> u64 {
+        let lead = self.config.hlc_lead_micros;
+        if self.cluster.has_met() { lead.min(self.config.liveness.max_offset_micros / 2) } else { lead }
+    }
+
     /// Takes over another node's reading of its clock; false for one that no clock within its limits
     /// can show. No bound needs to be raised for it: what this node then hands out is below one, and after
     /// a restart it is like any node that has not heard of the reading yet.

@@ -5,11 +5,12 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0 | format version |
-//! | 1 | kind: command or lease |
+//! | 1 | kind: command, lease or descriptor |
 //! | 2–9 | sequence of the lease under which it was evaluated |
 //! | 10–17 | lease index: rises from command to command of a lease |
-//! | 18– | body: [`Effects`] or [`LeaseGrant`], protocol buffers |
+//! | 18– | body: [`Effects`], [`LeaseGrant`] or [`RangeDescriptor`], protocol buffers |
 //!
+//! A descriptor is the context of a change of Raft's configuration, which is what stands in the entry.
 //! The empty payload is raft-rs's own, at the start of a term.
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub const LOCAL_FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 18;
 const KIND_COMMAND: u8 = 1;
 const KIND_LEASE: u8 = 2;
+const KIND_DESCRIPTOR: u8 = 3;
 
 /// An entry's payload, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,8 @@ pub enum Body {
     Command(Effects),
     /// A new lease, in place of the one with the header's sequence.
     Lease(LeaseGrant),
+    /// The descriptor that a change of replicas leads to.
+    Descriptor(RangeDescriptor),
 }
 
 /// A new lease.
@@ -73,6 +77,13 @@ pub fn encode_command(lease_sequence: u64, effects: &Effects) -> Vec<u8> {
 /// Encodes a lease that follows the one with `previous` as its sequence.
 pub fn encode_lease(previous: u64, grant: &LeaseGrant) -> Vec<u8> {
     encode(KIND_LEASE, previous, grant)
+}
+
+/// Encodes a descriptor, for a change at this place in a lease.
+pub fn encode_change(lease_sequence: u64, lease_index: u64, descriptor: &RangeDescriptor) -> Vec<u8> {
+    let mut payload = encode(KIND_DESCRIPTOR, lease_sequence, descriptor);
+    set_lease_index(&mut payload, lease_index);
+    payload
 }
 
 fn encode(kind: u8, lease_sequence: u64, body: &impl Message) -> Vec<u8> {
@@ -103,6 +114,7 @@ impl Payload {
         let body = match payload[1] {
             KIND_COMMAND => Body::Command(Effects::decode(body).map_err(undecodable)?),
             KIND_LEASE => Body::Lease(LeaseGrant::decode(body).map_err(undecodable)?),
+            KIND_DESCRIPTOR => Body::Descriptor(decode_descriptor(body)?),
             kind => return Err(Error::Corruption(format!("log entry of unknown kind {kind}"))),
         };
         Ok(Payload { lease_sequence, lease_index, body })
@@ -170,6 +182,9 @@ pub struct RangeDescriptor {
     /// Its replicas.
     #[prost(message, repeated, tag = "6")]
     pub replicas: Vec<ReplicaDescriptor>,
+    /// No replica has had this number or a higher one. Zero: not said, the highest there is counts.
+    #[prost(uint64, tag = "7")]
+    pub next_replica: u64,
 }
 
 /// A copy of a range.

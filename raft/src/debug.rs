@@ -8,12 +8,14 @@ use cairn_kv::effects::Effects;
 use cairn_kv::engine::Engine;
 use cairn_kv::seam::Disk;
 use cairn_kv::{Error, Result, Timestamp};
+use prost_011::Message as _;
+use raft::eraftpb::{ConfChangeV2, EntryType};
 
 use crate::RangeId;
-use crate::command::{Body, Payload};
+use crate::command::{Body, Payload, ReplicaDescriptor};
 use crate::log::{LiveSegments, Replay, scan};
 use crate::open::{LocalState, mismatch};
-use crate::record::{Item, Items, RecordHeader, RecordKind};
+use crate::record::{Item, Items, Marker, RecordHeader, RecordKind, SnapshotId};
 use crate::segment::{self, Identity, Segment, SegmentHeader, live_name, spare_name};
 use crate::store::StoreError;
 
@@ -89,10 +91,10 @@ pub fn check_log(disk: &dyn Disk) -> Result<LogSummary> {
     let end = scan(disk, false, &mut |segment, offset, _, body| {
         records += 1;
         for item in Items::new(body).flatten() {
-            if let Item::Entry { range, index, data, .. } = item
+            if let Item::Entry { range, index, entry_type, data, .. } = item
                 && !data.is_empty()
             {
-                Payload::decode(data).map_err(|e| {
+                payload_of(entry_type, data).map_err(|e| {
                     let place = format!("log file {}, offset {offset}", segment.name());
                     Error::Corruption(format!("{place}: entry {index} of range {range}: {e}"))
                 })?;
@@ -132,11 +134,10 @@ fn describe(item: &Item<'_>) -> String {
         Item::Entry { range, index, term, entry_type, data, .. } => {
             let what = match (entry_type, data) {
                 (0, []) => "start of term".into(),
-                (0, data) => match Payload::decode(data) {
+                (entry_type, data) => match payload_of(entry_type, data) {
                     Ok(payload) => describe_payload(&payload),
                     Err(error) => error.to_string(),
                 },
-                _ => "configuration change".into(),
             };
             format!("range {range} entry {index} term {term}: {what}")
         }
@@ -148,7 +149,25 @@ fn describe(item: &Item<'_>) -> String {
         }
         Item::LastEntry { range, index } => format!("range {range} reaches up to entry {index}"),
         Item::HlcBound(bound) => format!("hlc bound {bound}"),
+        Item::Marker { range, marker: Marker::Ingest { index, term, snapshot, tables } } => {
+            let SnapshotId { term: of, number } = snapshot;
+            format!(
+                "range {range} becomes snapshot {of}.{number} of {tables} tables, behind entry {index} term {term}"
+            )
+        }
+        Item::Marker { range, marker: Marker::Remove { .. } } => format!("range {range} is removed"),
+        Item::MarkerEnd { range, .. } => format!("range {range} is flushed behind its marker"),
     }
+}
+
+/// An entry's payload; that of a change of replicas is its context.
+fn payload_of(entry_type: i32, data: &[u8]) -> Result<Payload> {
+    if entry_type == EntryType::EntryNormal as i32 {
+        return Payload::decode(data);
+    }
+    let change = ConfChangeV2::decode(data)
+        .map_err(|e| Error::Corruption(format!("log entry: undecodable change of replicas: {e}")))?;
+    Payload::decode(&change.context)
 }
 
 fn describe_payload(payload: &Payload) -> String {
@@ -166,6 +185,13 @@ fn describe_payload(payload: &Payload) -> String {
             Timestamp(grant.start),
             payload.lease_sequence
         ),
+        Body::Descriptor(descriptor) => {
+            let replica =
+                |r: &ReplicaDescriptor| format!("{} on store {}: {:?}", r.replica, r.store, r.role());
+            let replicas: Vec<_> = descriptor.replicas.iter().map(replica).collect();
+            let (sequence, index) = (payload.lease_sequence, payload.lease_index);
+            format!("replicas {sequence}.{index}: {}", replicas.join(", "))
+        }
     }
 }
 

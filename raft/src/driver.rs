@@ -21,15 +21,17 @@ use std::task::{Context, Poll};
 use cairn_kv::Result;
 use cairn_kv::effects::Effects;
 use cairn_kv::seam::{BoxFuture, Channel, NodeId};
+use parking_lot::Mutex;
 use prost::Message as _;
-use raft::eraftpb::{self, Entry};
+use raft::eraftpb::{self, Entry, HardState, MessageType};
 
 use crate::RangeId;
 use crate::log::Log;
+use crate::membership::Change;
 use crate::message::{FRAME_BYTES, RaftFrame, RangeMessage};
-use crate::record::{BLOCK, RecordWriter};
-use crate::replica::Replica;
-use crate::store::{Applied, Inner, Lease, ProposeError};
+use crate::record::{BLOCK, Marker, RecordWriter};
+use crate::replica::{Received, Replica};
+use crate::store::{Applied, Inner, Lease, ProposeError, ReplicaProgress};
 use crate::waiter::{Reply, Signal, Waiter, Waiting};
 
 /// Batches that a driver completes before it hands the seat over.
@@ -48,8 +50,14 @@ pub(crate) enum Work {
     Propose { range: RangeId, lease: Lease, payload: Vec<u8>, effects: Effects, reply: Reply },
     /// Make a higher HLC bound durable (R11).
     RaiseBound { reply: Reply },
-    /// Drop what is flushed: range and index.
-    Truncate { points: Vec<(RangeId, u64)>, reply: Reply },
+    /// Drop what is flushed: range and index; and markers whose engine work is flushed, by number.
+    Truncate { points: Vec<(RangeId, u64)>, ended: Vec<(RangeId, u64)>, reply: Reply },
+    /// Change the range's replicas.
+    Change { range: RangeId, change: Change, reply: Reply },
+    /// Say how far the range's replicas have come, where this store leads.
+    Look { range: RangeId, seen: Arc<Mutex<Option<Vec<ReplicaProgress>>>>, reply: Reply },
+    /// What became of a snapshot that was sent. Nobody waits for it.
+    Shipped { range: RangeId, replica: u64, snapshot: Box<eraftpb::Snapshot>, staged: bool },
     /// Have another store's replica lead.
     Cede { range: RangeId, to: NodeId, reply: Reply },
     /// Messages of another store's replicas. Nobody waits for it.
@@ -64,8 +72,10 @@ impl Work {
             Work::Propose { reply, .. }
             | Work::RaiseBound { reply }
             | Work::Truncate { reply, .. }
+            | Work::Change { reply, .. }
+            | Work::Look { reply, .. }
             | Work::Cede { reply, .. } => Some(reply),
-            Work::Receive { .. } | Work::Tick => None,
+            Work::Receive { .. } | Work::Shipped { .. } | Work::Tick => None,
         }
     }
 
@@ -74,8 +84,10 @@ impl Work {
             Work::Propose { reply, .. }
             | Work::RaiseBound { reply }
             | Work::Truncate { reply, .. }
+            | Work::Change { reply, .. }
+            | Work::Look { reply, .. }
             | Work::Cede { reply, .. } => Some(reply),
-            Work::Receive { .. } | Work::Tick => None,
+            Work::Receive { .. } | Work::Shipped { .. } | Work::Tick => None,
         }
     }
 
@@ -126,6 +138,27 @@ pub(crate) struct Core {
     sync_nanos: u64,
     /// Messages to other stores.
     outgoing: BTreeMap<NodeId, Vec<RangeMessage>>,
+    /// What the engine is going through, or has gone through and not flushed.
+    pub(crate) markers: BTreeMap<RangeId, Marker>,
+    /// Replicas that are none any more.
+    pub(crate) removals: Vec<RangeId>,
+    /// Leaders' words that a snapshot is staged here.
+    pub(crate) installs: Vec<(RangeId, Received)>,
+}
+
+/// What the log may forget.
+#[derive(Default)]
+struct Truncations {
+    /// Range, index and term.
+    points: Vec<(RangeId, u64, u64)>,
+    /// Range and number of markers.
+    ended: Vec<(RangeId, u64)>,
+}
+
+impl Truncations {
+    fn is_empty(&self) -> bool {
+        self.points.is_empty() && self.ended.is_empty()
+    }
 }
 
 impl Inner {
@@ -327,16 +360,29 @@ impl Drop for Driving {
 }
 
 impl Core {
-    pub(crate) fn new(log: Log, replicas: BTreeMap<RangeId, Replica>) -> Core {
-        let record = RecordWriter::default();
-        Core { log, replicas, record, waiting: Vec::new(), sync_nanos: 0, outgoing: BTreeMap::new() }
+    pub(crate) fn new(
+        log: Log,
+        replicas: BTreeMap<RangeId, Replica>,
+        markers: BTreeMap<RangeId, Marker>,
+    ) -> Core {
+        Core {
+            log,
+            replicas,
+            record: RecordWriter::default(),
+            waiting: Vec::new(),
+            sync_nanos: 0,
+            outgoing: BTreeMap::new(),
+            markers,
+            removals: Vec::new(),
+            installs: Vec::new(),
+        }
     }
 
     /// One group commit: steps Raft with `work`, makes durable what is ready, applies what that
     /// commits and answers, until Raft has nothing more to do.
     pub(crate) async fn process(&mut self, inner: &Inner, work: &mut Vec<Work>) -> Result<()> {
         let mut raise_bound = false;
-        let mut points = Vec::new();
+        let (mut points, mut truncations) = (Vec::new(), Truncations::default());
         let now = inner.hlc.reading();
         for work in work.drain(..) {
             match work {
@@ -351,9 +397,30 @@ impl Core {
                     raise_bound = true;
                     self.waiting.push(reply);
                 }
-                Work::Truncate { points: of_flush, reply } => {
+                Work::Truncate { points: of_flush, ended, reply } => {
                     points.extend(of_flush);
+                    truncations.ended.extend(ended);
                     self.waiting.push(reply);
+                }
+                Work::Change { range, change, reply } => {
+                    let terms = inner.cluster.terms.read();
+                    let refused = match self.replicas.get_mut(&range) {
+                        Some(replica) => replica.propose_change(&change, &terms, now, Some(reply)).err(),
+                        None => Some((format!("no range {range} in this store"), Some(reply))),
+                    };
+                    if let Some((reason, Some(reply))) = refused {
+                        reply.send(Err(ProposeError::Unavailable(reason)));
+                    }
+                }
+                Work::Look { range, seen, reply } => {
+                    let now = inner.now_for_liveness();
+                    *seen.lock() = self.replicas.get(&range).and_then(|replica| replica.progress(now));
+                    reply.send(Ok(Applied { index: 0 }));
+                }
+                Work::Shipped { range, replica, snapshot, staged } => {
+                    if let Some(of) = self.replicas.get_mut(&range) {
+                        of.shipped(replica, *snapshot, staged, inner.now_for_liveness());
+                    }
                 }
                 Work::Cede { range, to, reply } => {
                     let now = inner.now_for_liveness();
@@ -381,16 +448,18 @@ impl Core {
         }
         // Someone else's record may have raised it since.
         raise_bound &= inner.bound_is_near();
-        let mut truncations = Vec::new();
-        for (range, index) in points {
-            // TODO: a group of several voters keeps its log until a follower that needs what is gone can be
-            // sent a snapshot.
-            if let Some(replica) = self.replicas.get(&range)
-                && replica.peers().next().is_none()
-                && index > replica.raw.store().truncated().0
+        for (range, flushed) in points {
+            let Some(replica) = self.replicas.get(&range) else { continue };
+            let pending = self.markers.get(&range).map(|marker| (range, marker.number()));
+            if pending.is_some_and(|marker| !truncations.ended.contains(&marker)) {
+                // Recovery would go back to before what is flushed.
+                continue;
+            }
+            let index = replica.truncation_point(flushed, inner.config.log_bytes_for_followers);
+            if index > replica.raw.store().truncated().0
                 && let Some(term) = replica.raw.store().term_of(index)
             {
-                truncations.push((range, index, term));
+                truncations.points.push((range, index, term));
             }
         }
         let mut forced = raise_bound || !truncations.is_empty();
@@ -406,6 +475,12 @@ impl Core {
             }
         }
         self.finish_truncation(inner, &truncations).await?;
+        while self.change_replicas(inner).await? {
+            while self.step_ready(inner, false, &Truncations::default()).await? {}
+        }
+        self.start_snapshots(inner)?;
+        // What no replica's step has sent.
+        self.send(inner);
         for reply in self.waiting.drain(..) {
             reply.send(Ok(Applied { index: 0 }));
         }
@@ -420,21 +495,80 @@ impl Core {
         let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
         // By this reading votes may be granted: what is sent of them must not show less.
         inner.hlc.observe(now.hlc);
-        for message in &frame.messages {
-            if let Some(replica) = self.replicas.get_mut(&message.range) {
-                replica.receive(from, frame.incarnation, message, &terms, now)?;
+        for sent in &frame.messages {
+            let range = sent.range;
+            if sent.asks != 0 || sent.removed != 0 {
+                self.receive_membership(from, sent);
+                continue;
+            }
+            let message = match sent.message() {
+                Ok(message) => message,
+                Err(error) => {
+                    tracing::warn!(from, %error, "a message is not taken");
+                    continue;
+                }
+            };
+            let incarnation = frame.incarnation;
+            let received =
+                Received { from, incarnation, follows_in: sent.follows_in, passed: sent.passed, message };
+            let message = &received.message;
+            let is_snapshot = message.msg_type() == MessageType::MsgSnapshot;
+            let Some(replica) = self.replicas.get_mut(&range) else {
+                if is_snapshot {
+                    self.installs.push((range, received));
+                } else if let Some(answer) = answer_for_nobody(message) {
+                    self.outgoing.entry(from).or_default().push(RangeMessage::new(range, 0, &answer));
+                }
+                continue;
+            };
+            if message.to > replica.id() && !replica.leads() {
+                // A later replica of this store: this one was removed, and has not heard of it.
+                self.removals.push(range);
+            } else if replica.was_removed(message.from) {
+                let told = RangeMessage::removed(range, message.from);
+                self.outgoing.entry(from).or_default().push(told);
+            } else if is_snapshot
+                && message.to == replica.id()
+                && message.term >= replica.raw.raft.term
+                && !replica.covers(message.get_snapshot())
+            {
+                self.installs.push((range, received));
+            } else {
+                replica.receive(received, &terms, now)?;
                 replica.settle_leadership(&terms);
             }
         }
         Ok(())
     }
 
+    /// A replica asks whether it is one, or is told that it is not.
+    fn receive_membership(&mut self, from: NodeId, sent: &RangeMessage) {
+        let range = sent.range;
+        let Some(replica) = self.replicas.get(&range) else { return };
+        if sent.asks != 0 && replica.was_removed(sent.asks) {
+            let told = RangeMessage::removed(range, sent.asks);
+            self.outgoing.entry(from).or_default().push(told);
+        }
+        if sent.removed == replica.id() && !replica.leads() {
+            self.removals.push(range);
+        }
+    }
+
     fn tick(&mut self, inner: &Inner) -> Result<()> {
         let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
-        for replica in self.replicas.values_mut() {
+        for (range, replica) in &mut self.replicas {
             let silence = inner.config.liveness.support;
             replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
             replica.settle_leadership(&terms);
+            if replica.takes_lease_due() {
+                inner.publish_lease(*range, replica.leadership());
+            }
+            if replica.asks_for_membership(now) {
+                for store in replica.peers() {
+                    let asked = RangeMessage::ask(*range, replica.id());
+                    self.outgoing.entry(store).or_default().push(asked);
+                }
+            }
         }
         Ok(())
     }
@@ -453,9 +587,11 @@ impl Core {
     /// Sends messages of a replica's group to the other replicas' stores.
     fn post(&mut self, range: RangeId, messages: Vec<eraftpb::Message>) {
         let Some(replica) = self.replicas.get(&range) else { return };
+        let passed = if replica.leads() { replica.slowest() } else { 0 };
         for message in messages {
             if let Some(store) = replica.store_of(message.to) {
                 let message = RangeMessage::new(range, replica.follows_in(store), &message);
+                let message = RangeMessage { passed, ..message };
                 self.outgoing.entry(store).or_default().push(message);
             }
         }
@@ -487,14 +623,9 @@ impl Core {
 
     /// Handles what Raft is ready with, over all ranges, in one record. Returns false if there was
     /// nothing to do.
-    async fn step_ready(
-        &mut self,
-        inner: &Inner,
-        forced: bool,
-        truncations: &[(RangeId, u64, u64)],
-    ) -> Result<bool> {
+    async fn step_ready(&mut self, inner: &Inner, forced: bool, truncations: &Truncations) -> Result<bool> {
         let mut must_write = forced;
-        let mut ready: Vec<(RangeId, raft::Ready, Vec<Entry>)> = Vec::new();
+        let mut ready: Vec<(RangeId, raft::Ready, Vec<Entry>, Option<HardState>)> = Vec::new();
         let mut messages = Vec::new();
         self.record.clear();
         for (range, replica) in &mut self.replicas {
@@ -510,19 +641,29 @@ impl Core {
             for entry in &entries {
                 self.record.entry(*range, entry);
             }
-            if let Some(state) = rd.hs() {
+            // Who has an entry that ends a change of voters has to know after a restart that its beginning is
+            // committed: it would elect itself by the old voters, who may have no say any more.
+            let commits = !entries.is_empty()
+                && replica.peers().next().is_some()
+                && *replica.raw.store().hard_state() != replica.raw.raft.hard_state()
+                && !inner.config.faults.forget_commits;
+            let recorded = rd.hs().cloned().or_else(|| commits.then(|| replica.raw.raft.hard_state()));
+            if let Some(state) = &recorded {
                 self.record.hard_state(*range, state);
             }
-            assert!(rd.snapshot().is_empty(), "nobody sends snapshots yet");
+            assert!(rd.snapshot().is_empty(), "raft-rs only sees snapshots that it has already");
             must_write |= rd.must_sync();
-            ready.push((*range, rd, entries));
+            ready.push((*range, rd, entries, recorded));
         }
         if ready.is_empty() && !forced {
             return Ok(false);
         }
         if forced {
-            for (range, index, term) in truncations {
+            for (range, index, term) in &truncations.points {
                 self.record.truncation(*range, *index, *term);
+            }
+            for (range, number) in &truncations.ended {
+                self.record.marker_end(*range, *number);
             }
         }
         for (range, messages) in messages {
@@ -530,27 +671,38 @@ impl Core {
         }
         self.send(inner);
         let position = if must_write { self.write(inner).await? } else { self.log.position() };
-        for (range, mut rd, entries) in ready {
+        for (range, mut rd, entries, recorded) in ready {
             let replica = self.replicas.get_mut(&range).expect("it was ready");
             let store = replica.raw.mut_store();
             store.append(entries, position);
-            if must_write && let Some(state) = rd.hs() {
-                store.set_hard_state(state.clone());
+            if must_write && let Some(state) = recorded {
+                store.set_hard_state(state);
             }
             let soft_state_changed = rd.ss().is_some();
             let earlier = rd.take_committed_entries();
             let mut messages = rd.take_persisted_messages();
             let mut light = replica.raw.advance_append(rd);
             messages.extend(light.take_messages());
-            let mut lease_changed = soft_state_changed;
+            let (mut lease_changed, mut members_changed) = (soft_state_changed, false);
             for committed in [earlier, light.take_committed_entries()] {
                 let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;
                 inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
                 inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
                 inner.flush.engine_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
                 lease_changed |= stats.lease_changed;
+                members_changed |= stats.members_changed;
             }
-            if lease_changed {
+            if members_changed {
+                for (departed, store) in replica.settle_members(&inner.cluster.terms.read()) {
+                    let told = RangeMessage::removed(range, departed);
+                    self.outgoing.entry(store).or_default().push(told);
+                }
+                inner.publish_descriptor(range, Some(Arc::clone(replica.descriptor())));
+                if !replica.is_member() {
+                    self.removals.push(range);
+                }
+            }
+            if lease_changed || members_changed {
                 let leadership = replica.leadership();
                 if let Some((_, fortification)) = &leadership {
                     fortification.update(&inner.cluster.terms.read());
@@ -567,9 +719,9 @@ impl Core {
     }
 
     /// Writes the record at hand, with the HLC's next bound, in a new segment if need be.
-    async fn write(&mut self, inner: &Inner) -> Result<crate::log::Position> {
+    pub(crate) async fn write(&mut self, inner: &Inner) -> Result<crate::log::Position> {
         // By the time it is durable the bound must still be ahead, also where the disk is slow.
-        let lead = inner.config.hlc_lead_micros + 2 * self.sync_nanos / 1000;
+        let lead = inner.hlc_lead_micros() + 2 * self.sync_nanos / 1000;
         let bound = inner.hlc.propose_bound(lead).max(inner.hlc.bound());
         self.record.hlc_bound(bound);
         let (bytes, padded) = (self.record.len(), self.record.padded_len());
@@ -596,6 +748,9 @@ impl Core {
     fn checkpoint(&self, inner: &Inner) -> RecordWriter {
         let mut record = RecordWriter::default();
         record.clear();
+        for (range, marker) in &self.markers {
+            record.marker(*range, marker);
+        }
         for (range, replica) in &self.replicas {
             let store = replica.raw.store();
             record.hard_state(*range, store.hard_state());
@@ -608,11 +763,14 @@ impl Core {
     }
 
     /// The truncation points are durable: forgets the entries and recycles the segments.
-    async fn finish_truncation(&mut self, inner: &Inner, truncations: &[(RangeId, u64, u64)]) -> Result<()> {
+    async fn finish_truncation(&mut self, inner: &Inner, truncations: &Truncations) -> Result<()> {
         if truncations.is_empty() {
             return Ok(());
         }
-        for (range, index, _) in truncations {
+        for (range, number) in &truncations.ended {
+            self.end_marker(inner, *range, *number)?;
+        }
+        for (range, index, _) in &truncations.points {
             let replica = self.replicas.get_mut(range).expect("it has a truncation point");
             replica.raw.mut_store().truncate(*index);
         }
@@ -623,6 +781,12 @@ impl Core {
         Ok(())
     }
 
+    /// A record to write: with it alone.
+    pub(crate) fn new_record(&mut self) -> &mut RecordWriter {
+        self.record.clear();
+        &mut self.record
+    }
+
     fn abandon(&mut self, reason: &str) {
         for replica in self.replicas.values_mut() {
             replica.abandon(reason);
@@ -630,6 +794,31 @@ impl Core {
         for reply in self.waiting.drain(..) {
             reply.send(Err(ProposeError::Ambiguous(reason.into())));
         }
+    }
+}
+
+/// What a leader is answered for a replica that is not here, or not yet: that it has nothing, so that it gets a
+/// snapshot. Nothing is promised or kept for it before: it has no vote.
+fn answer_for_nobody(message: &eraftpb::Message) -> Option<eraftpb::Message> {
+    let answer = eraftpb::Message {
+        to: message.from,
+        from: message.to,
+        term: message.term,
+        index: message.index,
+        ..eraftpb::Message::default()
+    };
+    match message.msg_type() {
+        MessageType::MsgHeartbeat => {
+            Some(eraftpb::Message { msg_type: MessageType::MsgHeartbeatResponse as i32, index: 0, ..answer })
+        }
+        // Any index asks for it: the entries from the first on would not do, they build on what was founded.
+        MessageType::MsgAppend => Some(eraftpb::Message {
+            msg_type: MessageType::MsgAppendResponse as i32,
+            reject: true,
+            request_snapshot: 1,
+            ..answer
+        }),
+        _ => None,
     }
 }
 

@@ -4,8 +4,9 @@
 //! payloads are in memory only above the applied index and for a bounded tail behind it, which a
 //! follower that lags a little asks for. Older ones are read back from their segment.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use parking_lot::Mutex;
 use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
@@ -16,9 +17,14 @@ use crate::record::{Item, Items};
 /// Payload bytes of applied entries kept in memory.
 const TAIL_BYTES: usize = 256 << 10;
 
+/// What an entry takes besides its payload, for bounds.
+const ENTRY_BYTES: u64 = 64;
+
 /// What is known of an entry without reading it.
 struct Indexed {
     term: u64,
+    /// Of its payload.
+    bytes: u32,
     entry_type: i32,
     position: Position,
     data: Option<Vec<u8>>,
@@ -42,6 +48,16 @@ pub struct RangeLog {
     /// gone: the truncation point known so far. `truncated` is then only inferred, and something
     /// must follow that closes the gap: a higher truncation point, or entries that replace these.
     gap_above: Option<(u64, u64)>,
+    /// Raft-rs asks through a shared reference.
+    snapshots: Mutex<Snapshots>,
+}
+
+/// Followers for which the log does not go back far enough.
+#[derive(Default)]
+struct Snapshots {
+    wanted: BTreeSet<u64>,
+    /// What has been staged where they are: raft-rs only has to say so.
+    staged: BTreeMap<u64, Snapshot>,
 }
 
 impl RangeLog {
@@ -58,7 +74,50 @@ impl RangeLog {
             tail_bytes: 0,
             applied: 0,
             gap_above: None,
+            snapshots: Mutex::default(),
         }
+    }
+
+    /// A log that begins behind the entry `point`, of that index and term.
+    pub(crate) fn behind(range: RangeId, live: LiveSegments, point: (u64, u64)) -> RangeLog {
+        RangeLog { truncated: point, in_memory: point.0 + 1, ..RangeLog::new(range, live) }
+    }
+
+    /// The configuration has changed.
+    pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+    }
+
+    /// The lowest index behind which there are at most `bytes` of entries.
+    pub(crate) fn behind_which(&self, bytes: u64) -> u64 {
+        let (mut kept, mut index) = (0, self.last());
+        for entry in self.entries.iter().rev() {
+            kept += ENTRY_BYTES + u64::from(entry.bytes);
+            if kept > bytes {
+                break;
+            }
+            index -= 1;
+        }
+        index
+    }
+
+    /// The followers that raft-rs has found to need a snapshot, once.
+    pub(crate) fn take_wanted_snapshots(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.snapshots.lock().wanted)
+    }
+
+    /// All that a snapshot has is staged where `follower` is; none: it is not, any more.
+    pub(crate) fn set_staged(&self, follower: u64, snapshot: Option<Snapshot>) {
+        let mut snapshots = self.snapshots.lock();
+        match snapshot {
+            Some(snapshot) => snapshots.staged.insert(follower, snapshot),
+            None => snapshots.staged.remove(&follower),
+        };
+    }
+
+    /// Nothing is known of followers any more.
+    pub(crate) fn forget_snapshots(&self) {
+        *self.snapshots.lock() = Snapshots::default();
     }
 
     /// Index and term of the last entry dropped.
@@ -102,8 +161,8 @@ impl RangeLog {
         assert!(first > self.truncated.0 && first <= self.last() + 1, "raft-rs appends without gaps");
         self.cut_from(first);
         for entry in entries {
-            let indexed =
-                Indexed { term: entry.term, entry_type: entry.entry_type, position, data: Some(entry.data) };
+            let (term, entry_type, bytes) = (entry.term, entry.entry_type, entry.data.len() as u32);
+            let indexed = Indexed { term, bytes, entry_type, position, data: Some(entry.data) };
             self.entries.push_back(indexed);
         }
     }
@@ -200,6 +259,7 @@ impl RangeLog {
         index: u64,
         term: u64,
         entry_type: i32,
+        bytes: usize,
         data: Option<Vec<u8>>,
         position: Position,
     ) -> Result<(), String> {
@@ -223,7 +283,7 @@ impl RangeLog {
         if data.is_none() {
             self.in_memory = index + 1;
         }
-        self.entries.push_back(Indexed { term, entry_type, position, data });
+        self.entries.push_back(Indexed { term, bytes: bytes as u32, entry_type, position, data });
         Ok(())
     }
 
@@ -332,9 +392,18 @@ impl Storage for RangeLog {
         Ok(self.last())
     }
 
-    /// Asked for only when a follower needs entries that are gone; a group of one voter has none.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Asked for when a follower needs entries that are gone, or has nothing at all. A snapshot is streamed
+    /// beside Raft ([`crate::snapshot`]); when all of it is staged there, this says which one it is.
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let mut snapshots = self.snapshots.lock();
+        match snapshots.staged.get(&to) {
+            Some(snapshot) if snapshot.get_metadata().index >= self.truncated.0 => Ok(snapshot.clone()),
+            _ => {
+                snapshots.staged.remove(&to);
+                snapshots.wanted.insert(to);
+                Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+            }
+        }
     }
 }
 

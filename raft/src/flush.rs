@@ -9,7 +9,7 @@
 //! | the engine flushes, all families atomically | replay starts at the new applied index; the log still has more than it needs |
 //! | the flushed applied index is read back from the engine's flushed state | the same |
 //! | the compaction filters get the thresholds of the first step: they are flushed | the same; recovery sets the filters from flushed state |
-//! | a record with the truncation point is synced | entries up to it are ignored by recovery, their segments not yet recycled |
+//! | a record with the truncation point, and the end of markers of snapshots that were ingested before the flush began, is synced | entries up to it are ignored by recovery, their segments not yet recycled |
 //! | segments are recycled, oldest first, each rename synced | older ones are gone; the rest follow at the next truncation |
 
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(crate) struct FlushState {
     pub(crate) engine_bytes: AtomicU64,
     /// Engine bytes at which memory was looked at last.
     memory_checked_at: AtomicU64,
+    /// Markers whose engine work is done, by range and number: the next flush ends them.
+    pub(crate) done: Mutex<Vec<(RangeId, u64)>>,
     /// A flush that the policy asked for is under way.
     running: AtomicBool,
     /// One flush at a time.
@@ -53,7 +55,7 @@ const MEMTABLES_WHILE_FLUSHING: u64 = 3;
 impl Inner {
     /// Starts a flush if one is due. Called after every batch: cheap when none is.
     pub(crate) fn consider_flush(self: &Inner) {
-        let FlushState { log_bytes, keys, engine_bytes, memory_checked_at, running, .. } = &self.flush;
+        let FlushState { log_bytes, keys, engine_bytes, memory_checked_at, .. } = &self.flush;
         let mut due = log_bytes.load(Ordering::Relaxed) >= self.config.flush_log_bytes
             || keys.load(Ordering::Relaxed) >= self.config.flush_keys;
         let bytes = engine_bytes.load(Ordering::Relaxed);
@@ -61,7 +63,14 @@ impl Inner {
             memory_checked_at.store(bytes, Ordering::Relaxed);
             due = self.engine.stats().memtable_bytes >= self.config.flush_memtable_bytes;
         }
-        if due && !running.swap(true, Ordering::AcqRel) {
+        if due {
+            self.flush_in_background();
+        }
+    }
+
+    /// Starts a flush, unless one is under way.
+    pub(crate) fn flush_in_background(&self) {
+        if !self.flush.running.swap(true, Ordering::AcqRel) {
             let inner = self.shared();
             let flush = async move {
                 // A failure has stopped the store already.
@@ -112,8 +121,9 @@ impl Inner {
 
         let thresholds = effects::thresholds(&*self.engine)?;
         if faults.truncate_before_flush {
-            self.truncate(read_applied(&*self.engine, false)?).await?;
+            self.truncate(read_applied(&*self.engine, false)?, Vec::new()).await?;
         }
+        let ended = std::mem::take(&mut *self.flush.done.lock());
         flush_engine(&*self.env.runtime, &self.engine).await?;
         let flushed = read_applied(&*self.engine, true)?;
         let mut filter: FilterThresholds = thresholds.into();
@@ -122,13 +132,17 @@ impl Inner {
             filter = FilterThresholds { gc: ahead, tombstone: ahead, marker: ahead };
         }
         self.engine.set_filter_thresholds(filter);
-        self.truncate(flushed).await?;
+        self.truncate(flushed, ended).await?;
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn truncate(self: &Arc<Self>, points: Vec<(RangeId, u64)>) -> Result<(), StoreError> {
-        let done = self.submit(|reply| Work::Truncate { points, reply }).await;
+    async fn truncate(
+        self: &Arc<Self>,
+        points: Vec<(RangeId, u64)>,
+        ended: Vec<(RangeId, u64)>,
+    ) -> Result<(), StoreError> {
+        let done = self.submit(|reply| Work::Truncate { points, ended, reply }).await;
         done.map(|_| ()).map_err(|e| StoreError::Kv(Error::Io(e.to_string())))
     }
 }

@@ -11,7 +11,7 @@
 //! Life and epoch make stale words harmless: a voter that forgot whom it follows is of another life; one
 //! that voted for another after it withdrew its support supports in a later epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_kv::Timestamp;
@@ -54,6 +54,36 @@ impl Fortification {
         fortification
     }
 
+    /// The same leader's, of the same term, when its voters are others. Who follows, without a vote so far, is
+    /// counted from then on; where the new voters are not enough yet, it serves nothing until they are. What was
+    /// said by a replica on none of `members` is forgotten: there may be another on its store one day.
+    pub fn with_voters(
+        &self,
+        voters: Vec<Vec<NodeId>>,
+        members: impl Iterator<Item = NodeId>,
+        terms: &Terms,
+    ) -> Fortification {
+        let members: BTreeSet<NodeId> = members.collect();
+        let followers = self.followers.lock().clone().map(|mut followers| {
+            followers.retain(|store, _| members.contains(store));
+            followers
+        });
+        let other =
+            Fortification { me: self.me, voters, followers: Mutex::new(followers), until: AtomicU64::new(0) };
+        other.update(terms);
+        other
+    }
+
+    /// Whether the replica on `store` follows, and its store supports this one.
+    pub fn is_followed_by(&self, store: NodeId, terms: &Terms) -> bool {
+        let followers = self.followers.lock();
+        let said = followers.as_ref().and_then(|followers| followers.get(&store).copied());
+        match (said, terms.got(store)) {
+            (Some(f), Some(got)) => (f.incarnation, f.epoch) == (got.incarnation, got.epoch),
+            _ => false,
+        }
+    }
+
     /// The voter on `store` says that it follows.
     pub fn follows(&self, store: NodeId, following: Following, terms: &Terms) {
         let known = match &mut *self.followers.lock() {
@@ -85,18 +115,6 @@ impl Fortification {
         };
         let until = self.voters.iter().map(of_quorum).min().unwrap_or(Timestamp::ZERO);
         self.until.store(until.0, Ordering::SeqCst);
-    }
-
-    /// Whether a voter's store supports this one without that the voter has said, in that life and epoch,
-    /// that it follows: it should be asked.
-    pub fn is_incomplete(&self, terms: &Terms) -> bool {
-        let guard = self.followers.lock();
-        let Some(followers) = &*guard else { return false };
-        self.voters.iter().flatten().filter(|store| **store != self.me).any(|store| {
-            terms.got(*store).is_some_and(|got| {
-                followers.get(store).is_none_or(|f| (f.incarnation, f.epoch) != (got.incarnation, got.epoch))
-            })
-        })
     }
 
     /// Until when there is certainly no other leader.
@@ -154,9 +172,9 @@ mod tests {
         assert_eq!(fortification.until(), Timestamp(20));
         follows(4);
         assert_eq!(fortification.until(), Timestamp(40));
-        assert!(fortification.is_incomplete(&terms));
+        assert!(!fortification.is_followed_by(3, &terms));
         follows(3);
-        assert!(!fortification.is_incomplete(&terms));
+        assert!(fortification.is_followed_by(3, &terms));
         assert_eq!(fortification.until(), Timestamp(40));
     }
 
@@ -174,6 +192,25 @@ mod tests {
         assert_eq!(fortification.until(), Timestamp::ZERO, "it follows without support");
         fortification.follows(2, Following { incarnation: 2, epoch: 1 }, &terms);
         assert_eq!(fortification.until(), Timestamp(40));
+    }
+
+    #[test]
+    fn new_voters_count_from_what_they_said_before() {
+        let mut terms = terms();
+        let alone = Fortification::new(1, vec![vec![1]], &terms);
+        let joint = |members: &[NodeId], terms: &Terms| {
+            let voters = vec![vec![1], vec![1, 2, 3]];
+            alone.with_voters(voters, members.iter().copied(), terms).until()
+        };
+        assert_eq!(joint(&[2, 3], &terms), Timestamp::ZERO);
+        supported(&mut terms, 2, 1, 1, 20);
+        alone.follows(2, Following { incarnation: 1, epoch: 1 }, &terms);
+        assert!(alone.is_followed_by(2, &terms) && !alone.is_followed_by(3, &terms));
+        assert_eq!(alone.until(), Timestamp::MAX);
+        assert_eq!(joint(&[2, 3], &terms), Timestamp(20));
+        assert_eq!(joint(&[3], &terms), Timestamp::ZERO, "that one is no member");
+        alone.end();
+        assert_eq!(joint(&[2, 3], &terms), Timestamp::ZERO, "what has ended stays so");
     }
 
     #[test]

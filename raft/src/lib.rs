@@ -7,7 +7,8 @@
 //! [`cairn_kv::effects::Effects`].
 //!
 //! Where a range has replicas on several stores, [`liveness`] is what they promise one another, `fortify` how a
-//! leader's lease follows from it, `cluster` the tasks that exchange messages.
+//! leader's lease follows from it, `cluster` the tasks that exchange messages, `membership` how replicas come and
+//! go, `snapshot` how they are filled.
 //!
 //! Reading order: [`store`] (the interface), `driver` (the life of a commit), `replica` (stepping
 //! and applying one range), [`command`] (what stands in an entry), [`log`], [`segment`] and
@@ -24,16 +25,20 @@ mod fortify;
 pub mod liveness;
 pub mod log;
 mod logger;
+mod membership;
 mod message;
 mod open;
 pub mod record;
 mod replica;
 pub mod segment;
+mod snapshot;
 pub mod spare;
 pub mod store;
 mod support_file;
 mod waiter;
 
+pub use snapshot::SnapshotConfig;
 pub use store::{
-    Applied, Faults, Founding, Lease, ProposeError, RangeId, Store, StoreConfig, StoreError, StoreStats,
+    Applied, Faults, Founding, Lease, ProposeError, RangeId, ReplicaProgress, Store, StoreConfig, StoreError,
+    StoreStats,
 };

@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::RangeId;
 use crate::entries::RangeLog;
-use crate::record::{BLOCK, Item, Items, RecordHeader, RecordKind, RecordWriter};
+use crate::record::{BLOCK, Item, Items, Marker, RecordHeader, RecordKind, RecordWriter};
 use crate::segment::{self, Identity, Segment, SegmentHeader, live_name, read_full, spare_name};
 use crate::spare::SparePool;
 use crate::store::Faults;
@@ -69,6 +69,8 @@ pub struct Recovered {
     pub ranges: BTreeMap<RangeId, RangeLog>,
     /// No timestamp at or above it was handed out.
     pub hlc_bound: Timestamp,
+    /// What the engine may not have gone through to the end, by range.
+    pub markers: BTreeMap<RangeId, Marker>,
 }
 
 impl Log {
@@ -375,11 +377,12 @@ pub(crate) struct Replay {
     live: LiveSegments,
     ranges: BTreeMap<RangeId, RangeLog>,
     hlc_bound: Timestamp,
+    markers: BTreeMap<RangeId, Marker>,
 }
 
 impl Replay {
     pub(crate) fn new(live: LiveSegments) -> Replay {
-        Replay { live, ranges: BTreeMap::new(), hlc_bound: Timestamp::ZERO }
+        Replay { live, ranges: BTreeMap::new(), hlc_bound: Timestamp::ZERO, markers: BTreeMap::new() }
     }
 
     pub(crate) fn record(
@@ -399,8 +402,8 @@ impl Replay {
             };
             let result = match item {
                 Item::Entry { range, index, term, entry_type, data, context: _ } => {
-                    let data = (index > applied(range)).then(|| data.to_vec());
-                    self.range(range).recover_entry(index, term, entry_type, data, position)
+                    let kept = (index > applied(range)).then(|| data.to_vec());
+                    self.range(range).recover_entry(index, term, entry_type, data.len(), kept, position)
                 }
                 Item::HardState { range, term, vote, commit } => {
                     self.range(range).recover_hard_state(term, vote, commit);
@@ -418,6 +421,16 @@ impl Replay {
                     self.hlc_bound = self.hlc_bound.max(bound);
                     Ok(())
                 }
+                Item::Marker { range, marker } => {
+                    self.marker(range, marker);
+                    Ok(())
+                }
+                Item::MarkerEnd { range, number } => {
+                    if self.markers.get(&range).is_some_and(|marker| marker.number() == number) {
+                        self.markers.remove(&range);
+                    }
+                    Ok(())
+                }
             };
             if let Err(reason) = result
                 && !lenient
@@ -433,7 +446,20 @@ impl Replay {
             log.recovery_is_complete()
                 .map_err(|reason| Error::Corruption(format!("log of range {range}: {reason}")))?;
         }
-        Ok(Recovered { identity, ranges: self.ranges, hlc_bound: self.hlc_bound })
+        let Replay { ranges, hlc_bound, markers, .. } = self;
+        Ok(Recovered { identity, ranges, hlc_bound, markers })
+    }
+
+    /// A checkpoint repeats a marker, which changes nothing then.
+    fn marker(&mut self, range: RangeId, marker: Marker) {
+        if self.markers.insert(range, marker) == Some(marker) {
+            return;
+        }
+        self.ranges.remove(&range);
+        if let Marker::Ingest { index, term, .. } = marker {
+            let log = RangeLog::behind(range, Arc::clone(&self.live), (index, term));
+            self.ranges.insert(range, log);
+        }
     }
 
     fn range(&mut self, range: RangeId) -> &mut RangeLog {

@@ -47,6 +47,15 @@ pub struct RangeMessage {
     /// raft-rs's message.
     #[prost(bytes = "bytes", tag = "3")]
     pub raft: Bytes,
+    /// From a leader: none of its followers needs the log up to here any more.
+    #[prost(uint64, tag = "4")]
+    pub passed: u64,
+    /// The sender's replica, of this number, has not heard of a leader for long: is it one at all?
+    #[prost(uint64, tag = "5")]
+    pub asks: u64,
+    /// The receiver's replica of this number was removed.
+    #[prost(uint64, tag = "6")]
+    pub removed: u64,
 }
 
 impl RaftFrame {
@@ -69,7 +78,18 @@ impl RaftFrame {
 impl RangeMessage {
     /// Encodes a message.
     pub fn new(range: RangeId, follows_in: u64, message: &eraftpb::Message) -> RangeMessage {
-        RangeMessage { range, follows_in, raft: Bytes::from(message.encode_to_vec()) }
+        let raft = Bytes::from(message.encode_to_vec());
+        RangeMessage { range, follows_in, raft, ..RangeMessage::default() }
+    }
+
+    /// Asks whether a replica still is one.
+    pub fn ask(range: RangeId, replica: u64) -> RangeMessage {
+        RangeMessage { range, asks: replica, ..RangeMessage::default() }
+    }
+
+    /// Says that a replica was removed.
+    pub fn removed(range: RangeId, replica: u64) -> RangeMessage {
+        RangeMessage { range, removed: replica, ..RangeMessage::default() }
     }
 
     /// raft-rs's message.

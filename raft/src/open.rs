@@ -4,7 +4,7 @@
 //! identity and no entries; the same identity, the first range's descriptor and an empty applied
 //! state in the engine, flushed; only then the first entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use crate::log::{Log, Recovered};
 use crate::record::RecordWriter;
 use crate::replica::Replica;
 use crate::segment::Identity;
+use crate::snapshot;
 use crate::store::{FIRST_RANGE, Faults, Found, Founding, Inner, StoreConfig, StoreError};
-use crate::support_file::SupportFile;
 use crate::waiter::Reply;
 
 /// Records after which a store gives up whose disk is too slow for its clock.
@@ -43,12 +43,18 @@ pub(crate) async fn open(
 ) -> Result<Arc<Inner>, StoreError> {
     let faults = config.faults;
     let mut local = LocalState::read(&*engine)?;
-    let applied: BTreeMap<RangeId, u64> = local.states.iter().map(|(range, s)| (*range, s.index)).collect();
-    let recovered =
-        Log::recover(Arc::clone(&env.disk), Arc::clone(&env.rng), config.segment_bytes, faults, &|range| {
-            applied.get(&range).copied().unwrap_or(0)
-        })
-        .await?;
+    let mut recovered = recover(&env, &config, &local).await?;
+    if let Some((_, found)) = &recovered
+        && !found.markers.is_empty()
+    {
+        if local.identity.is_some_and(|engine| engine != found.identity) {
+            return Err(mismatch(&found.identity, &local.identity.expect("it was compared")));
+        }
+        snapshot::redo(&*env.runtime, &engine, &found.markers).await?;
+        // What the engine has applied may be less than before: more of the log is to be kept in memory.
+        local = LocalState::read(&*engine)?;
+        recovered = recover(&env, &config, &local).await?;
+    }
     let (log, recovered) = match (recovered, local.identity) {
         (Some((log, recovered)), _) => (log, recovered),
         (None, Some(engine)) => {
@@ -77,37 +83,54 @@ pub(crate) async fn open(
     let thresholds = effects::thresholds(&*engine)?;
     engine.set_filter_thresholds(thresholds.into());
     let floor = if faults.hlc_back_after_restart { Timestamp::ZERO } else { recovered.hlc_bound };
+    let markers = recovered.markers.clone();
     let replicas = bring_together(&log, recovered, &local, faults)?;
     let hlc = Hlc::new(Arc::clone(&env.clock), floor);
-    let peers: BTreeSet<NodeId> = replicas.values().flat_map(Replica::peers).collect();
-    if !peers.is_empty() {
+    // A store without a replica waits for others to give it one.
+    let meets = replicas.is_empty()
+        || replicas.values().any(|replica| replica.peers().next().is_some())
+        || cluster::has_met_others(&*env.disk)?;
+    let (file, terms) = if meets {
         wait_for_clock(&env, floor).await;
-    }
-    let now = Now::read(&hlc, &*env.clock);
-    let (support_file, terms) = if peers.is_empty() {
-        (None, Terms::begin(None, config.liveness, now)?)
-    } else {
-        let (mut file, kept) = SupportFile::open(&*env.disk).await?;
-        let terms = Terms::begin(kept.as_deref(), config.liveness, now)?;
-        file.write(&terms.encode(), faults.skip_sync).await?;
+        let (file, terms) = cluster::begin_terms(&env, config.liveness, &hlc, faults).await?;
         (Some(file), terms)
+    } else {
+        (None, Terms::begin(None, config.liveness, Now::read(&hlc, &*env.clock))?)
     };
     let inner = Arc::new_cyclic(|this| {
         Inner::new(this.clone(), env, engine, config, identity, hlc, Found { thresholds, terms })
     });
+    for (range, replica) in &replicas {
+        inner.publish_descriptor(*range, Some(Arc::clone(replica.descriptor())));
+    }
+    inner.adopt_markers(&markers);
 
-    // Elected, a sole voter commits what the log has, and applies it; then it takes the leases.
-    let mut core = Core::new(log, replicas);
-    for replica in core.replicas.values_mut().filter(|r| r.is_only_voter()) {
+    // Elected, a sole voter commits what the log has, and applies it; then it takes the leases. Who has met other
+    // stores may have promised them not to.
+    let mut core = Core::new(log, replicas, markers);
+    for replica in core.replicas.values_mut().filter(|r| !meets && r.is_only_voter()) {
         replica.campaign()?;
         replica.settle_leadership(&inner.cluster.terms.read());
     }
     first_timestamp(&mut core, &inner).await?;
     inner.start(core);
-    if let Some(file) = support_file {
-        cluster::start(&inner, file, peers);
+    match file {
+        Some(file) => cluster::start(&inner, file),
+        // What was applied just now has given it company.
+        None if !inner.cluster.peers.read().is_empty() => inner.meet_others().await?,
+        None => {}
     }
     Ok(inner)
+}
+
+/// Recovers the log, as far as the engine does not make it superfluous.
+async fn recover(env: &Env, config: &StoreConfig, local: &LocalState) -> Result<Option<(Log, Recovered)>> {
+    let applied: BTreeMap<RangeId, u64> = local.states.iter().map(|(range, s)| (*range, s.index)).collect();
+    let (disk, rng) = (Arc::clone(&env.disk), Arc::clone(&env.rng));
+    Log::recover(disk, rng, config.segment_bytes, config.faults, &|range| {
+        applied.get(&range).copied().unwrap_or(0)
+    })
+    .await
 }
 
 /// R11: an earlier life may have handed out anything below `bound`. Going on from there, this one would be
@@ -153,6 +176,14 @@ pub(crate) struct LocalState {
 }
 
 impl LocalState {
+    pub(crate) fn descriptor(&self, range: RangeId) -> Option<&RangeDescriptor> {
+        self.descriptors.get(&range)
+    }
+
+    pub(crate) fn state(&self, range: RangeId) -> Option<&RangeState> {
+        self.states.get(&range)
+    }
+
     pub(crate) fn read(engine: &dyn Engine) -> Result<LocalState> {
         let mut value = Vec::new();
         let found = engine.get(Cf::Local, &local_keys::ident(), &mut value)?;
@@ -195,7 +226,8 @@ async fn create_log(env: &Env, config: &StoreConfig, founding: &Founding) -> Res
     checkpoint.hlc_bound(Timestamp::ZERO);
     let (disk, rng) = (Arc::clone(&env.disk), Arc::clone(&env.rng));
     let log = Log::create(disk, rng, config.segment_bytes, config.faults, identity, &mut checkpoint).await?;
-    let recovered = Recovered { identity, ranges: BTreeMap::new(), hlc_bound: Timestamp::ZERO };
+    let recovered =
+        Recovered { identity, ranges: BTreeMap::new(), hlc_bound: Timestamp::ZERO, markers: BTreeMap::new() };
     Ok((log, recovered))
 }
 
@@ -206,7 +238,8 @@ fn random_id(rng: &dyn Rng) -> [u8; 16] {
     id
 }
 
-/// The engine's part of a new store, whose range has a replica on each of `stores`, numbered alike.
+/// The engine's part of a new store, whose range has a replica on each of `stores`, numbered alike; without stores
+/// it has none yet.
 async fn write_first_state(
     env: &Env,
     engine: &SharedEngine,
@@ -222,12 +255,15 @@ async fn write_first_state(
         replicas: (stores.iter())
             .map(|&store| ReplicaDescriptor { replica: store, store, role: ReplicaRole::Voter as i32 })
             .collect(),
+        next_replica: stores.iter().max().map_or(0, |store| store + 1),
     };
     let state = RangeState { format: LOCAL_FORMAT, ..RangeState::default() };
     let mut batch = WriteBatch::default();
     batch.put(Cf::Local, local_keys::ident(), encode_identity(identity));
-    batch.put(Cf::Local, local_keys::range_descriptor(&descriptor.start), descriptor.encode_to_vec());
-    batch.put(Cf::Local, local_keys::range_state(FIRST_RANGE), state.encode_to_vec());
+    if !stores.is_empty() {
+        batch.put(Cf::Local, local_keys::range_descriptor(&descriptor.start), descriptor.encode_to_vec());
+        batch.put(Cf::Local, local_keys::range_state(FIRST_RANGE), state.encode_to_vec());
+    }
     engine.write(&batch)?;
     flush_engine(&*env.runtime, engine).await
 }

@@ -154,6 +154,30 @@ impl RecordWriter {
         self.varint(index);
     }
 
+    /// Adds a marker of what the engine is about to go through: whatever the log knew of the range ends here.
+    pub fn marker(&mut self, range: RangeId, marker: &Marker) {
+        match *marker {
+            Marker::Ingest { index, term, snapshot, tables } => {
+                self.buf.push(ITEM_INGEST);
+                for number in [range, index, term, snapshot.term, snapshot.number, tables] {
+                    self.varint(number);
+                }
+            }
+            Marker::Remove { number } => {
+                self.buf.push(ITEM_REMOVE);
+                self.varint(range);
+                self.varint(number);
+            }
+        }
+    }
+
+    /// Adds that what a range's marker stands for is flushed.
+    pub fn marker_end(&mut self, range: RangeId, number: u64) {
+        self.buf.push(ITEM_MARKER_END);
+        self.varint(range);
+        self.varint(number);
+    }
+
     /// Adds the bound below which timestamps may be handed out (R11).
     pub fn hlc_bound(&mut self, bound: Timestamp) {
         self.buf.push(ITEM_HLC_BOUND);
@@ -191,8 +215,51 @@ const ITEM_ENTRY: u8 = 1;
 const ITEM_HARD_STATE: u8 = 2;
 const ITEM_TRUNCATION: u8 = 3;
 const ITEM_HLC_BOUND: u8 = 4;
+const ITEM_INGEST: u8 = 5;
 const ITEM_LAST_ENTRY: u8 = 6;
-// 5 is kept for the redo marker of a snapshot's ingestion (R9).
+const ITEM_REMOVE: u8 = 7;
+const ITEM_MARKER_END: u8 = 8;
+
+/// Which snapshot of a range: the one with the greater term, then number, is the later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotId {
+    /// The term of the leader that has sent it.
+    pub term: u64,
+    /// Its number among that leader's.
+    pub number: u64,
+}
+
+/// What the engine is going through, which takes more than one step (R9): recovery does all of it again, unless the
+/// marker has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// A snapshot's staged tables are ingested, in place of all that was there of the range.
+    Ingest {
+        /// The log goes on behind this entry.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// How many tables it has.
+        tables: u64,
+    },
+    /// The replica is removed.
+    Remove {
+        /// Tells one removal from another.
+        number: u64,
+    },
+}
+
+impl Marker {
+    /// Tells it from others of its range.
+    pub fn number(&self) -> u64 {
+        match self {
+            Marker::Ingest { snapshot, .. } => snapshot.number,
+            Marker::Remove { number } => *number,
+        }
+    }
+}
 
 /// One item of a record's body.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,6 +308,20 @@ pub enum Item<'a> {
     },
     /// The HLC's durable bound.
     HlcBound(Timestamp),
+    /// What the engine is about to go through.
+    Marker {
+        /// Range.
+        range: RangeId,
+        /// What.
+        marker: Marker,
+    },
+    /// The engine has flushed what a marker stands for.
+    MarkerEnd {
+        /// Range.
+        range: RangeId,
+        /// The marker's number.
+        number: u64,
+    },
 }
 
 /// Iterates over the items of a body.
@@ -276,6 +357,18 @@ impl<'a> Items<'a> {
             }
             ITEM_LAST_ENTRY => Item::LastEntry { range: self.varint()?, index: self.varint()? },
             ITEM_HLC_BOUND => Item::HlcBound(Timestamp(self.varint()?)),
+            ITEM_INGEST => {
+                let range = self.varint()?;
+                let (index, term) = (self.varint()?, self.varint()?);
+                let snapshot = SnapshotId { term: self.varint()?, number: self.varint()? };
+                let marker = Marker::Ingest { index, term, snapshot, tables: self.varint()? };
+                Item::Marker { range, marker }
+            }
+            ITEM_REMOVE => {
+                let range = self.varint()?;
+                Item::Marker { range, marker: Marker::Remove { number: self.varint()? } }
+            }
+            ITEM_MARKER_END => Item::MarkerEnd { range: self.varint()?, number: self.varint()? },
             _ => return Err("unknown item in a record"),
         })
     }

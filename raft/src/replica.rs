@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn_kv::effects::{Applier, Effects};
@@ -12,19 +13,19 @@ use cairn_kv::engine::{Cf, Engine};
 use cairn_kv::seam::NodeId;
 use cairn_kv::{Error, Result, Timestamp, local_keys};
 use prost::Message as _;
-use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
-use raft::{RawNode, StateRole};
+use raft::eraftpb::{ConfChangeV2, Entry, EntryType, HardState, Message, MessageType, Snapshot};
+use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
 
 use crate::RangeId;
 use crate::command::{
-    Body, LOCAL_FORMAT, LeaseGrant, Payload, RangeDescriptor, RangeState, ReplicaRole, encode_lease,
+    Body, LOCAL_FORMAT, LeaseGrant, Payload, RangeDescriptor, RangeState, encode_change, encode_lease,
     lease_position, set_lease_index,
 };
 use crate::entries::RangeLog;
 use crate::fortify::{Following, Fortification};
 use crate::liveness::{Now, Terms};
-use crate::message::RangeMessage;
-use crate::store::{Applied, Faults, Lease, ProposeError, ThresholdCell};
+use crate::membership::{self, Change, conf_state, is_joint, next_replica, will_vote};
+use crate::store::{Applied, Faults, Lease, ProposeError, ReplicaProgress, ThresholdCell};
 use crate::waiter::Reply;
 
 /// What closes an engine batch: a replay has far more to apply than one batch should hold.
@@ -36,6 +37,21 @@ const STAGGER: Duration = Duration::from_millis(150);
 
 /// How long a leader that gave way waits for the other one to lead.
 const TAKEOVER: Duration = Duration::from_millis(200);
+
+/// A follower that no store's support speaks for is asked at every so manieth tick: it is probably not there.
+const ASK_THE_SILENT: u64 = 16;
+
+/// Entries by which a replica may be behind that is to vote.
+const CLOSE: u64 = 64;
+
+/// How long a replica believes in a leader that it does not hear, before it asks whether it is a replica at all.
+const ASK_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a follower may take to go over to a snapshot that is staged there, before it is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is told, before the snapshot is given up.
+const TELL_TIMES: u32 = 30;
 
 /// What makes raft-rs take a vote for one in a transfer that the leader has started.
 const TRANSFER: &[u8] = b"CampaignTransfer";
@@ -55,12 +71,26 @@ struct Pending {
     reply: Reply,
 }
 
+/// A message of another replica.
+pub(crate) struct Received {
+    /// Its store, in its life `incarnation`.
+    pub(crate) from: NodeId,
+    pub(crate) incarnation: u64,
+    /// The epoch in which the sender follows this store.
+    pub(crate) follows_in: u64,
+    /// What all followers have passed, from a leader.
+    pub(crate) passed: u64,
+    pub(crate) message: Message,
+}
+
 /// Whom a replica follows, and under what promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Leader {
     store: NodeId,
     /// Epoch in which this store supports that one.
     epoch: u64,
+    /// The term that it leads.
+    term: u64,
 }
 
 /// A replica.
@@ -72,8 +102,11 @@ pub(crate) struct Replica {
     /// Applied state, as in the engine.
     state: RangeState,
     state_key: bytes::Bytes,
+    descriptor: Arc<RangeDescriptor>,
     /// The other replicas' stores.
     peers: BTreeMap<u64, NodeId>,
+    /// Stores of replicas that came after the descriptor as it is applied here.
+    strangers: BTreeMap<u64, NodeId>,
     /// The stores of each quorum's voters.
     voters: Vec<Vec<NodeId>>,
     store: NodeId,
@@ -95,6 +128,19 @@ pub(crate) struct Replica {
     following: Option<Leader>,
     /// Monotonic time at which a leader was last heard.
     heard_nanos: u64,
+    /// When it last asked whether it is a replica still.
+    asked_nanos: u64,
+    /// The index that all of the leader's followers have passed, as it said last.
+    passed: u64,
+    /// Leading: when each other replica was last heard, monotonic time.
+    answers: BTreeMap<u64, u64>,
+    /// Leading: followers that are brought up by a snapshot.
+    shipments: BTreeMap<u64, Shipment>,
+    /// Replicas that are none any more, and are to be told.
+    departed: Vec<(u64, NodeId)>,
+    ticks: u64,
+    /// Whether its lease may be another since it was last published.
+    lease_is_due: bool,
     /// When to campaign, if nothing happens until then.
     campaign_at: Option<u64>,
     /// The term in which this replica has told another one to take over, and until when it waits for that.
@@ -107,6 +153,21 @@ struct Ceded {
     until_nanos: u64,
 }
 
+/// A snapshot on its way to a follower.
+struct Shipment {
+    index: u64,
+    /// Tells its sender to stop.
+    cancelled: Arc<AtomicBool>,
+    /// All of it is staged: when the follower was last told to go over to it, and how often.
+    told: Option<(u64, u32)>,
+}
+
+impl Drop for Shipment {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Replica {
     /// A replica over what recovery found in log and engine.
     pub(crate) fn new(
@@ -117,13 +178,8 @@ impl Replica {
         mut log: RangeLog,
         faults: Faults,
     ) -> Result<Replica> {
+        let (peers, voters) = members(descriptor, id);
         let conf = conf_state(descriptor);
-        let stores: BTreeMap<u64, NodeId> =
-            descriptor.replicas.iter().map(|r| (r.replica, r.store)).collect();
-        let stores_of =
-            |replicas: &[u64]| replicas.iter().filter_map(|r| stores.get(r).copied()).collect::<Vec<_>>();
-        let voters = [&conf.voters, &conf.voters_outgoing].map(|replicas| stores_of(replicas));
-        let voters = voters.into_iter().filter(|voters| !voters.is_empty()).collect();
         log.start(conf, state.index);
         // raft-rs draws the election timeout from the thread's entropy; with this there is
         // nothing to draw (R1).
@@ -154,7 +210,9 @@ impl Replica {
             state,
             state_key: local_keys::range_state(descriptor.range),
             faults,
-            peers: stores.into_iter().filter(|(replica, _)| *replica != id).collect(),
+            descriptor: Arc::new(descriptor.clone()),
+            peers,
+            strangers: BTreeMap::new(),
             voters,
             store,
             pending: VecDeque::new(),
@@ -164,9 +222,37 @@ impl Replica {
             lease_granted_in: 0,
             following: None,
             heard_nanos: 0,
+            asked_nanos: 0,
+            passed: 0,
+            answers: BTreeMap::new(),
+            shipments: BTreeMap::new(),
+            departed: Vec::new(),
+            ticks: 0,
+            lease_is_due: false,
             campaign_at: None,
             ceded: None,
         })
+    }
+
+    /// Its number in its range.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The range's descriptor as applied here.
+    pub(crate) fn descriptor(&self) -> &Arc<RangeDescriptor> {
+        &self.descriptor
+    }
+
+    /// Whether it is one of the range's replicas, as far as it has applied.
+    pub(crate) fn is_member(&self) -> bool {
+        self.descriptor.replicas.iter().any(|r| r.replica == self.id)
+    }
+
+    /// Whether the replica of that number was one, and is no more.
+    pub(crate) fn was_removed(&self, replica: u64) -> bool {
+        replica < next_replica(&self.descriptor)
+            && self.descriptor.replicas.iter().all(|r| r.replica != replica)
     }
 
     /// The stores that have the other replicas.
@@ -176,10 +262,10 @@ impl Replica {
 
     /// The store that has another replica.
     pub(crate) fn store_of(&self, replica: u64) -> Option<NodeId> {
-        self.peers.get(&replica).copied()
+        self.peers.get(&replica).or_else(|| self.strangers.get(&replica)).copied()
     }
 
-    fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
 
@@ -254,25 +340,19 @@ impl Replica {
         }
     }
 
-    /// Steps a message of another replica, whose store is `from` in its life `incarnation`. What does not
-    /// belong here is dropped: messages may be late, repeated, or for a replica that was here before.
-    pub(crate) fn receive(
-        &mut self,
-        from: NodeId,
-        incarnation: u64,
-        message: &RangeMessage,
-        terms: &Terms,
-        now: Now,
-    ) -> Result<()> {
-        let follows_in = message.follows_in;
-        let message = match message.message() {
-            Ok(message) => message,
-            Err(error) => {
-                tracing::warn!(from, %error, "a message is not taken");
-                return Ok(());
-            }
-        };
-        if message.to != self.id || self.peers.get(&message.from) != Some(&from) {
+    /// Whether `store` is where the replica of that number is; one that is not known yet is believed.
+    fn is_on(&mut self, replica: u64, store: NodeId) -> bool {
+        if replica >= next_replica(&self.descriptor) {
+            return *self.strangers.entry(replica).or_insert(store) == store;
+        }
+        self.peers.get(&replica) == Some(&store)
+    }
+
+    /// Steps a message of another replica. What does not belong here is dropped: messages may be late, repeated, or
+    /// for a replica that was here before.
+    pub(crate) fn receive(&mut self, received: Received, terms: &Terms, now: Now) -> Result<()> {
+        let Received { from, incarnation, follows_in, passed, message } = received;
+        if message.to != self.id || !self.is_on(message.from, from) {
             return Ok(());
         }
         let (term, kind, sender) = (message.term, message.msg_type(), message.from);
@@ -290,7 +370,12 @@ impl Replica {
             | MessageType::MsgHeartbeat
             | MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse => {}
+            // The driver has brought this replica over to it, or it is not needed.
+            MessageType::MsgSnapshot if self.covers(message.get_snapshot()) || term < self.raw.raft.term => {}
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
+                if self.leads() {
+                    self.answers.insert(sender, now.nanos);
+                }
                 if let Some((of_term, fortification)) = &self.leadership
                     && *of_term == term
                 {
@@ -298,6 +383,11 @@ impl Replica {
                 }
             }
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                // Whoever stands for a later term has ended its own, with all that rested on this promise; its frame
+                // has brought its clock. Bound on, this replica would wait for one that may have too little to win.
+                if self.following.is_some_and(|leader| leader.store == from && leader.term < term) {
+                    self.following = None;
+                }
                 if !self.may_vote_for(from, &message.context, terms, now) {
                     return Ok(());
                 }
@@ -307,7 +397,7 @@ impl Replica {
                     return Ok(());
                 }
             }
-            // Forwarded proposals (R7), and what is not sent yet: snapshots.
+            // Forwarded proposals among them (R7).
             _ => return Ok(()),
         }
         match self.raw.step(message) {
@@ -319,13 +409,15 @@ impl Replica {
                 tracing::debug!(range = self.range, from, ?kind, %error, "a Raft message is not taken");
             }
         }
-        let of_leader = matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat);
+        let of_leader =
+            matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot);
         if of_leader && self.raw.raft.leader_id == sender {
             self.heard_nanos = now.nanos;
+            self.passed = passed;
             self.campaign_at = None;
             // Also without support: the votes for this leader came from some of each quorum of the one that was
             // followed before, after they were free of it.
-            self.following = terms.supports(from).map(|epoch| Leader { store: from, epoch });
+            self.following = terms.supports(from).map(|epoch| Leader { store: from, epoch, term });
         }
         Ok(())
     }
@@ -346,7 +438,7 @@ impl Replica {
         let raft = &self.raw.raft;
         let committed = raft.raft_log.committed;
         let voters = raft.prs().conf().to_conf_state().voters;
-        let to = self.peers.iter().find(|(_, of)| **of == store).map(|(replica, _)| *replica);
+        let to = self.replica_on(store);
         let Some(to) = to.filter(|to| voters.contains(to)) else {
             return Err(format!("range {range} has no voter on store {store}"));
         };
@@ -362,6 +454,10 @@ impl Replica {
         }
         self.raw.transfer_leader(to);
         Ok(())
+    }
+
+    fn replica_on(&self, store: NodeId) -> Option<u64> {
+        self.peers.iter().find(|(_, of)| **of == store).map(|(replica, _)| *replica)
     }
 
     /// The epoch in which this replica follows one on `store`, for the messages that go there.
@@ -408,16 +504,16 @@ impl Replica {
         silence: Duration,
         draw: impl FnOnce() -> u64,
     ) -> Result<()> {
-        if self.peers.is_empty() {
-            return Ok(());
-        }
+        self.ticks += 1;
         if self.leads() {
             let term = self.raw.raft.term;
             if self.ceded.is_some_and(|ceded| ceded.term == term && now.nanos >= ceded.until_nanos) {
                 // Nobody has taken over. The next term is this one's again if nobody is faster.
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
-            } else if self.has_to_speak(terms) {
-                self.raw.ping();
+            } else {
+                self.tell_again(now);
+                self.complete_change(terms, now);
+                self.speak(terms, now);
             }
             return Ok(());
         }
@@ -425,9 +521,10 @@ impl Replica {
         // would last.
         let silent = now.nanos >= self.heard_nanos + silence.as_nanos() as u64;
         let was_supported =
-            self.following.is_some_and(|l| self.peers.get(&self.raw.raft.leader_id) == Some(&l.store));
+            self.following.is_some_and(|l| self.store_of(self.raw.raft.leader_id) == Some(l.store));
         let bound = self.is_bound(terms);
-        if bound || !self.is_free(terms, now) || !self.raw.raft.promotable() || !(silent || was_supported) {
+        let waits = !silent && !was_supported && !self.is_only_voter();
+        if bound || !self.is_free(terms, now) || !self.raw.raft.promotable() || waits {
             self.campaign_at = None;
             return Ok(());
         }
@@ -439,20 +536,327 @@ impl Replica {
             }
             Some(_) => Ok(()),
             None => {
-                self.campaign_at = Some(now.nanos + draw() % stagger);
+                let wait = if self.is_only_voter() { 0 } else { draw() % stagger };
+                self.campaign_at = Some(now.nanos + wait);
                 Ok(())
             }
         }
     }
 
-    /// Whether a follower lacks entries, or does not know what is committed, or has to say that it follows.
-    fn has_to_speak(&self, terms: &Terms) -> bool {
+    /// Sends a heartbeat to followers that lack entries, do not know what is committed, or have to say that they
+    /// follow: they answer, and get what they lack. One that is not there is not told at every tick.
+    fn speak(&mut self, terms: &Terms, now: Now) {
         let raft = &self.raw.raft;
-        let (last, committed) = (raft.raft_log.last_index(), raft.raft_log.committed);
-        let lacks = raft.prs().iter().any(|(id, progress)| {
-            *id != self.id && (progress.matched < last || progress.committed_index < committed)
-        });
-        lacks || self.leadership.as_ref().is_some_and(|(_, fortification)| fortification.is_incomplete(terms))
+        let (last, committed, term) = (raft.raft_log.last_index(), raft.raft_log.committed, raft.term);
+        let mut heartbeats = Vec::new();
+        for (&replica, &store) in &self.peers {
+            let Some(progress) = raft.prs().get(replica) else { continue };
+            let got = terms.got(store);
+            let follows = match &self.leadership {
+                Some((_, fortification)) => got.is_none() || fortification.is_followed_by(store, terms),
+                None => true,
+            };
+            let lacks = progress.matched < last || progress.committed_index < committed || !follows;
+            let is_there = got.is_some_and(|got| got.until > now.hlc);
+            if lacks && (is_there || self.ticks.is_multiple_of(ASK_THE_SILENT)) {
+                heartbeats.push((replica, progress.matched.min(committed)));
+            }
+        }
+        for (replica, commit) in heartbeats {
+            self.raw.raft.msgs.push(Message {
+                msg_type: MessageType::MsgHeartbeat as i32,
+                to: replica,
+                from: self.id,
+                term,
+                commit,
+                ..Message::default()
+            });
+        }
+    }
+
+    /// Ends a change of voters that is under way; where this replica will not vote then, another one has to lead
+    /// first.
+    fn complete_change(&mut self, terms: &Terms, now: Now) {
+        if !is_joint(&self.descriptor) || self.lease().is_none() {
+            return;
+        }
+        let stays = |replica: u64| {
+            let found = self.descriptor.replicas.iter().find(|r| r.replica == replica);
+            found.is_some_and(|r| will_vote(r.role()))
+        };
+        if stays(self.id) {
+            // It is tried again at the next tick.
+            let _ = self.propose_change(&Change::Leave, terms, now.hlc, None);
+            return;
+        }
+        let next: Vec<NodeId> =
+            self.peers.iter().filter(|(r, _)| stays(**r)).map(|(_, store)| *store).collect();
+        for store in next {
+            if self.cede(store, now).is_ok() {
+                self.lease_is_due = true;
+                return;
+            }
+        }
+    }
+
+    /// Whether the lease that others see may have changed; asked once.
+    pub(crate) fn takes_lease_due(&mut self) -> bool {
+        std::mem::take(&mut self.lease_is_due)
+    }
+
+    /// Whether to ask the others if this is a replica still: it has heard of no leader for long. An idle leader says
+    /// nothing either, so each silence asks ever more seldom.
+    pub(crate) fn asks_for_membership(&mut self, now: Now) -> bool {
+        let silent = now.nanos.saturating_sub(self.heard_nanos);
+        let asked = self.asked_nanos.saturating_sub(self.heard_nanos);
+        let asks = !self.leads() && silent >= (2 * asked).max(ASK_AFTER.as_nanos() as u64);
+        if asks {
+            self.asked_nanos = now.nanos;
+        }
+        asks
+    }
+
+    /// Proposes a change of replicas.
+    pub(crate) fn propose_change(
+        &mut self,
+        change: &Change,
+        terms: &Terms,
+        now: Timestamp,
+        reply: Option<Reply>,
+    ) -> std::result::Result<(), (String, Option<Reply>)> {
+        match self.prepare_change(change, terms, now) {
+            Err(reason) => return Err((reason, reply)),
+            Ok(None) => {
+                if let Some(reply) = reply {
+                    reply.send(Ok(Applied { index: self.state.index }));
+                }
+                return Ok(());
+            }
+            Ok(Some(planned)) => {
+                // What was evaluated before has the lower places in the lease.
+                self.step_gathered();
+                self.last_lease_index += 1;
+                let mut change = planned.change;
+                change.context =
+                    encode_change(self.state.lease_sequence, self.last_lease_index, &planned.descriptor);
+                let (index, term) = (self.raw.raft.raft_log.last_index() + 1, self.raw.raft.term);
+                let data = prost_011::Message::encode_to_vec(&change);
+                let entry_type = EntryType::EntryConfChangeV2 as i32;
+                if let Err(error) = self.step_proposal(vec![Entry { entry_type, data, ..Entry::default() }]) {
+                    return Err((format!("range {} refuses the change: {error}", self.range), reply));
+                }
+                if let Some(reply) = reply {
+                    self.pending.push_back(Pending { index, term, effects: Effects::default(), reply });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare_change(
+        &self,
+        change: &Change,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> std::result::Result<Option<membership::Planned>, String> {
+        let range = self.range;
+        let fortification = self.leadership.as_ref().map(|(_, fortification)| fortification);
+        let Some(fortification) = fortification.filter(|f| self.lease().is_some() && f.until() > now) else {
+            return Err(format!("range {range} has no lease here"));
+        };
+        let raft = &self.raw.raft;
+        if raft.has_pending_conf() || raft.lead_transferee.is_some() {
+            return Err(format!("another change of range {range} is under way"));
+        }
+        let planned = membership::plan(&self.descriptor, change)?;
+        if let Change::Voters(stores) = change {
+            for store in stores.iter().filter(|store| **store != self.store) {
+                let progress = self.replica_on(*store).and_then(|replica| raft.prs().get(replica));
+                let is_close = progress.is_some_and(|p| p.matched + CLOSE >= raft.raft_log.committed);
+                if !is_close || !fortification.is_followed_by(*store, terms) {
+                    return Err(format!("the replica of range {range} on store {store} has not caught up"));
+                }
+            }
+        }
+        if let Change::Remove(store) = change
+            && *store == self.store
+        {
+            return Err(format!("range {range} is led from store {store}"));
+        }
+        Ok(planned)
+    }
+
+    /// The group's members are others.
+    fn take_descriptor(&mut self, descriptor: RangeDescriptor) {
+        let (peers, voters) = members(&descriptor, self.id);
+        let before = std::mem::replace(&mut self.peers, peers);
+        self.voters = voters;
+        self.descriptor = Arc::new(descriptor);
+        self.strangers.retain(|replica, _| *replica >= next_replica(&self.descriptor));
+        self.answers.retain(|replica, _| self.peers.contains_key(replica));
+        self.shipments.retain(|replica, _| self.peers.contains_key(replica));
+        self.departed.extend(before.into_iter().filter(|(replica, _)| !self.peers.contains_key(replica)));
+    }
+
+    /// After changes of replicas were applied: the leader counts its followers by the new voters. Gives those that
+    /// are gone, with their stores.
+    pub(crate) fn settle_members(&mut self, terms: &Terms) -> Vec<(u64, NodeId)> {
+        if !self.faults.keep_old_voters
+            && let Some((_, fortification)) = &mut self.leadership
+        {
+            let stores = self.peers.values().copied();
+            *fortification = Arc::new(fortification.with_voters(self.voters.clone(), stores, terms));
+        }
+        std::mem::take(&mut self.departed)
+    }
+
+    /// How far each replica has come, as the leader knows.
+    pub(crate) fn progress(&self, now: Now) -> Option<Vec<ReplicaProgress>> {
+        if !self.leads() {
+            return None;
+        }
+        let of = |r: &crate::command::ReplicaDescriptor| {
+            let progress = self.raw.raft.prs().get(r.replica);
+            let heard =
+                if r.replica == self.id { Some(now.nanos) } else { self.answers.get(&r.replica).copied() };
+            ReplicaProgress {
+                store: r.store,
+                replica: r.replica,
+                role: r.role(),
+                matched: progress.map_or(0, |p| p.matched),
+                needs_snapshot: self.shipments.contains_key(&r.replica)
+                    || progress.is_some_and(|p| p.matched < self.raw.store().truncated().0),
+                silent: heard.map(|heard| Duration::from_nanos(now.nanos.saturating_sub(heard))),
+            }
+        };
+        Some(self.descriptor.replicas.iter().map(of).collect())
+    }
+
+    /// The lowest index that a follower still needs the log behind, as far as the leader knows: zero where it has not
+    /// heard of one yet.
+    pub(crate) fn slowest(&self) -> u64 {
+        let needs = |replica: &u64| match self.shipments.get(replica) {
+            Some(shipment) => Some(shipment.index),
+            None => self.raw.raft.prs().get(*replica).map(|p| p.matched),
+        };
+        self.peers.keys().filter_map(needs).min().unwrap_or(u64::MAX)
+    }
+
+    /// Up to where the log may go, of which the engine has flushed what is up to `flushed`.
+    ///
+    /// Each replica decides for itself, behind its own flushed state, and behind what the slowest follower has: the
+    /// leader sees that, and says it with what it sends anyhow, so that whoever leads next still has what a
+    /// slow follower lacks. A replicated decision would need an entry and agree on a point that the log of a replica
+    /// whose engine has flushed less must not be cut at. For one that has fallen behind by more than `bound` bytes
+    /// nothing is kept: it gets a snapshot. What follows a snapshot that is on its way is kept, whatever its size.
+    pub(crate) fn truncation_point(&self, flushed: u64, bound: u64) -> u64 {
+        if self.peers.is_empty() {
+            return flushed;
+        }
+        let slowest = if self.leads() { self.slowest() } else { self.passed };
+        let mut point = slowest.max(self.raw.store().behind_which(bound));
+        if let Some(shipped) = self.shipments.values().map(|shipment| shipment.index).min() {
+            point = point.min(shipped);
+        }
+        point.min(flushed)
+    }
+
+    /// Followers to which a snapshot is to be sent.
+    pub(crate) fn takes_wanted_snapshots(&mut self) -> Vec<(u64, NodeId)> {
+        let mut wanted = Vec::new();
+        for replica in self.raw.store().take_wanted_snapshots() {
+            let truncated = self.raw.store().truncated().0;
+            let Some(&store) = self.peers.get(&replica).filter(|_| self.raw.raft.state == StateRole::Leader)
+            else {
+                continue;
+            };
+            let Some(progress) = self.raw.raft.mut_prs().get_mut(replica) else { continue };
+            if progress.matched > 0 && progress.matched >= truncated {
+                // A request from before it had something.
+                progress.pending_request_snapshot = raft::INVALID_INDEX;
+            } else if !self.shipments.contains_key(&replica) {
+                wanted.push((replica, store));
+            }
+        }
+        wanted
+    }
+
+    /// A snapshot of what is applied now is sent to a follower; the flag tells its sender to stop.
+    pub(crate) fn ships(&mut self, replica: u64) -> (u64, u64, Arc<AtomicBool>) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let index = self.state.index;
+        let shipment = Shipment { index, cancelled: Arc::clone(&cancelled), told: None };
+        self.shipments.insert(replica, shipment);
+        (index, self.state.term, cancelled)
+    }
+
+    /// A snapshot has been sent: all of it is staged where the follower is, or nothing came of it.
+    pub(crate) fn shipped(&mut self, replica: u64, snapshot: Snapshot, staged: bool, now: Now) {
+        let index = snapshot.get_metadata().index;
+        let shipment = self.shipments.get_mut(&replica).filter(|shipment| shipment.index == index);
+        let Some(shipment) = shipment else { return };
+        if !staged || self.raw.raft.state != StateRole::Leader {
+            self.shipments.remove(&replica);
+            return;
+        }
+        shipment.told = Some((now.nanos, 1));
+        self.raw.store().set_staged(replica, Some(snapshot));
+        if let Some(progress) = self.raw.raft.mut_prs().get_mut(replica) {
+            progress.resume();
+            self.raw.raft.send_append(replica);
+        }
+        self.settle_snapshots();
+    }
+
+    /// Tells followers again that do not go over to their snapshot, and forgets those that have.
+    fn tell_again(&mut self, now: Now) {
+        let mut over = Vec::new();
+        for (replica, shipment) in &mut self.shipments {
+            let Some((told_nanos, times)) = &mut shipment.told else { continue };
+            let progress = self.raw.raft.prs().get(*replica);
+            if progress.is_none_or(|p| p.matched >= shipment.index) || *times >= TELL_TIMES {
+                over.push(*replica);
+            } else if now.nanos >= *told_nanos + TELL_AGAIN.as_nanos() as u64 {
+                (*told_nanos, *times) = (now.nanos, *times + 1);
+                self.raw.report_snapshot(*replica, SnapshotStatus::Failure);
+            }
+        }
+        for replica in over {
+            self.shipments.remove(&replica);
+            self.raw.store().set_staged(replica, None);
+            self.raw.report_snapshot(replica, SnapshotStatus::Failure);
+        }
+    }
+
+    /// What raft-rs was asked for is on its way; it would ask for it for ever.
+    fn settle_snapshots(&mut self) {
+        for replica in self.shipments.keys() {
+            if let Some(progress) = self.raw.raft.mut_prs().get_mut(*replica)
+                && progress.state == ProgressState::Snapshot
+            {
+                progress.pending_request_snapshot = raft::INVALID_INDEX;
+            }
+        }
+    }
+
+    /// Whether this replica has all of a snapshot already, applied or in its log.
+    pub(crate) fn covers(&self, snapshot: &Snapshot) -> bool {
+        let (log, metadata) = (&self.raw.raft.raft_log, snapshot.get_metadata());
+        log.committed >= metadata.index || log.match_term(metadata.index, metadata.term)
+    }
+
+    /// The hard state of a replica that goes over to a snapshot of the leader of `term`.
+    pub(crate) fn hard_state_behind(&self, term: u64, index: u64) -> HardState {
+        let now = self.raw.raft.hard_state();
+        let vote = if now.term >= term { now.vote } else { raft::INVALID_ID };
+        HardState { term: now.term.max(term), vote, commit: index }
+    }
+
+    /// Takes the place of an earlier state of the same replica: keeps what its store has promised.
+    pub(crate) fn takes_over(&mut self, earlier: &Replica) {
+        self.following = earlier.following;
+        self.heard_nanos = earlier.heard_nanos;
+        self.passed = earlier.passed;
     }
 
     /// What raft-rs has become, after anything that can change it (a campaign, a message, a tick): a leader
@@ -464,10 +868,19 @@ impl Replica {
                 let fortification = Fortification::new(self.store, self.voters.clone(), terms);
                 self.leadership = Some((term, Arc::new(fortification)));
                 self.campaign_at = None;
+                self.forget_followers();
             }
+            self.settle_snapshots();
         } else if let Some((_, fortification)) = self.leadership.take() {
             fortification.end();
+            self.forget_followers();
         }
+    }
+
+    fn forget_followers(&mut self) {
+        self.answers.clear();
+        self.shipments.clear();
+        self.raw.store().forget_snapshots();
     }
 
     /// The present lease and how long it lasts, if this replica has it and leads.
@@ -527,6 +940,7 @@ impl Replica {
             self.state.term = entry.term;
             stats.entries += 1;
             stats.lease_changed |= matches!(outcome, Outcome::Lease);
+            stats.members_changed |= matches!(outcome, Outcome::Members);
             answers.extend(pending.map(|pending| (pending, outcome)));
 
             let operations = applier.batch().ops.len();
@@ -539,7 +953,8 @@ impl Replica {
                 bytes = 0;
                 for (pending, outcome) in answers.drain(..) {
                     pending.reply.send(match outcome {
-                        Outcome::Rejected => Err(ProposeError::Unavailable(format!(
+                        // An entry without content in a proposal's place is a change that raft-rs has refused.
+                        Outcome::Rejected | Outcome::Nothing => Err(ProposeError::Unavailable(format!(
                             "the lease of range {} changed before the command applied",
                             self.range
                         ))),
@@ -562,8 +977,7 @@ impl Replica {
         applier: &mut Applier<'_>,
     ) -> Result<Outcome> {
         if entry.entry_type != EntryType::EntryNormal as i32 {
-            let what = format!("range {} entry {}: a configuration change", self.range, entry.index);
-            return Err(Error::Corruption(format!("{what}, which this version never proposes")));
+            return self.apply_change(entry, applier);
         }
         let (payload, _) =
             self.raw.store().payload(entry.index).expect("entries above the applied index are in memory");
@@ -593,6 +1007,10 @@ impl Replica {
                         &decoded
                     }
                     Body::Command(_) => return Ok(Outcome::Rejected),
+                    Body::Descriptor(_) => {
+                        let what = format!("range {} entry {}: a descriptor", self.range, entry.index);
+                        return Err(Error::Corruption(format!("{what} that is no change of replicas")));
+                    }
                 }
             }
         };
@@ -602,6 +1020,31 @@ impl Replica {
         }
         applier.apply(effects)?;
         Ok(Outcome::Applied)
+    }
+
+    /// Raft's configuration changes here, and the descriptor in the same batch.
+    fn apply_change(&mut self, entry: &Entry, applier: &mut Applier<'_>) -> Result<Outcome> {
+        let what = format!("range {} entry {}", self.range, entry.index);
+        let corrupt = |why: &dyn std::fmt::Display| Error::Corruption(format!("{what}: {why}"));
+        let change =
+            <ConfChangeV2 as prost_011::Message>::decode(&entry.data[..]).map_err(|e| corrupt(&e))?;
+        let payload = Payload::decode(&change.context)?;
+        let Body::Descriptor(descriptor) = payload.body else {
+            return Err(corrupt(&"a change of replicas without a descriptor"));
+        };
+        if !self.admits(payload.lease_sequence, payload.lease_index) {
+            return Ok(Outcome::Rejected);
+        }
+        self.state.lease_index = payload.lease_index;
+        let conf = self.raw.apply_conf_change(&change).map_err(|e| corrupt(&e))?;
+        if !membership::is_same(&conf, &conf_state(&descriptor)) {
+            return Err(corrupt(&format!("{conf:?} does not fit {descriptor:?}")));
+        }
+        self.raw.mut_store().set_conf_state(conf);
+        let key = local_keys::range_descriptor(&descriptor.start);
+        applier.batch().put(Cf::Local, key, descriptor.encode_to_vec());
+        self.take_descriptor(descriptor);
+        Ok(Outcome::Members)
     }
 
     /// R7: a command applies only under the lease it was evaluated under and only once.
@@ -660,6 +1103,7 @@ enum Outcome {
     Applied,
     Rejected,
     Lease,
+    Members,
 }
 
 /// What applying amounted to.
@@ -669,34 +1113,20 @@ pub(crate) struct ApplyStats {
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
     pub(crate) lease_changed: bool,
+    pub(crate) members_changed: bool,
 }
 
-/// Raft's configuration, from the descriptor.
-fn conf_state(descriptor: &RangeDescriptor) -> ConfState {
-    let mut conf = ConfState::default();
-    for replica in &descriptor.replicas {
-        let id = replica.replica;
-        match replica.role() {
-            ReplicaRole::Voter => {
-                conf.voters.push(id);
-            }
-            ReplicaRole::Learner => conf.learners.push(id),
-            ReplicaRole::VoterOutgoing => conf.voters_outgoing.push(id),
-            ReplicaRole::LearnerNext => {
-                conf.voters_outgoing.push(id);
-                conf.learners_next.push(id);
-            }
-            ReplicaRole::VoterIncoming => conf.voters.push(id),
-        }
-    }
-    let joint =
-        descriptor.replicas.iter().any(|r| !matches!(r.role(), ReplicaRole::Voter | ReplicaRole::Learner));
-    if joint {
-        // Plain voters vote in both halves of a joint configuration.
-        conf.voters_outgoing
-            .extend(descriptor.replicas.iter().filter(|r| r.role() == ReplicaRole::Voter).map(|r| r.replica));
-    }
-    conf
+/// The stores of the replicas besides `id`, and those of each quorum's voters.
+fn members(descriptor: &RangeDescriptor, id: u64) -> (BTreeMap<u64, NodeId>, Vec<Vec<NodeId>>) {
+    let mut stores: BTreeMap<u64, NodeId> =
+        descriptor.replicas.iter().map(|r| (r.replica, r.store)).collect();
+    let conf = conf_state(descriptor);
+    let stores_of =
+        |replicas: &[u64]| replicas.iter().filter_map(|r| stores.get(r).copied()).collect::<Vec<_>>();
+    let voters = [&conf.voters, &conf.voters_outgoing].map(|replicas| stores_of(replicas));
+    let voters = voters.into_iter().filter(|voters| !voters.is_empty()).collect();
+    stores.remove(&id);
+    (stores, voters)
 }
 
 #[cfg(test)]
@@ -706,7 +1136,7 @@ mod tests {
     use cairn_kv::engine::mem::MemEngine;
 
     use super::*;
-    use crate::command::{ReplicaDescriptor, encode_command};
+    use crate::command::{ReplicaDescriptor, ReplicaRole, encode_command};
     use crate::log::Position;
 
     /// A leading replica whose log is only in memory.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use cairn_kv::Timestamp;
 use cairn_kv::effects::{Effects, ThresholdUpdate, Thresholds};
@@ -13,13 +14,15 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 
 use crate::cluster::Cluster;
-use crate::command::encode_command;
+use crate::command::{RangeDescriptor, ReplicaRole, encode_command};
 use crate::driver::{Core, Queue, Work};
 use crate::flush::FlushState;
 use crate::fortify::Fortification;
 use crate::liveness::{LivenessConfig, Now, Terms};
+use crate::membership::{self, Change};
 use crate::open;
 use crate::segment::Identity;
+use crate::snapshot::{Desk, SnapshotConfig};
 
 /// Identity of a range; never reused.
 pub type RangeId = u64;
@@ -41,8 +44,13 @@ pub struct StoreConfig {
     pub flush_keys: u64,
     /// Memtable bytes that cause a flush.
     pub flush_memtable_bytes: u64,
-    /// How far ahead of use the HLC bound is made durable, microseconds (R11).
+    /// How far ahead of use the HLC bound is made durable, microseconds (R11); with other stores at most half of
+    /// what clocks may be off.
     pub hlc_lead_micros: u64,
+    /// Bytes of log that are kept for followers that lack them; who lacks more gets a snapshot.
+    pub log_bytes_for_followers: u64,
+    /// The stream of a snapshot.
+    pub snapshot: SnapshotConfig,
     /// Store liveness, where there are other stores.
     pub liveness: LivenessConfig,
     /// Planted bugs; none in production.
@@ -57,6 +65,8 @@ impl Default for StoreConfig {
             flush_keys: 100_000,
             flush_memtable_bytes: 64 << 20,
             hlc_lead_micros: 1_000_000,
+            log_bytes_for_followers: 64 << 20,
+            snapshot: SnapshotConfig::default(),
             liveness: LivenessConfig::default(),
             faults: Faults::default(),
         }
@@ -70,7 +80,8 @@ pub struct Founding {
     pub cluster: Option<[u8; 16]>,
     /// The store's number in it.
     pub store: NodeId,
-    /// The stores whose replicas are the first range's first voters.
+    /// The stores whose replicas are the first range's first voters. None: the store joins a cluster, which gives
+    /// it replicas.
     pub voters: Vec<NodeId>,
 }
 
@@ -100,6 +111,14 @@ pub struct Faults {
     pub serve_after_ceding: bool,
     /// A new leader serves under the lease of an earlier term.
     pub lease_of_older_term: bool,
+    /// A leader counts its followers by the voters that its term began with.
+    pub keep_old_voters: bool,
+    /// What is committed is not recorded with entries.
+    pub forget_commits: bool,
+    /// A snapshot leaves the superseded versions out.
+    pub snapshot_without_history: bool,
+    /// A snapshot is ingested without a marker that has recovery do it again.
+    pub no_redo_marker: bool,
     /// Recovery takes a torn last record for a whole one.
     pub accept_torn_tail: bool,
     /// Compaction filters run on a threshold that is not replicated, let alone flushed.
@@ -113,6 +132,23 @@ pub struct Lease {
     pub sequence: u64,
     /// Nothing was served under this lease below it: the floor of the timestamp cache.
     pub start: Timestamp,
+}
+
+/// How far a replica has come, as its leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaProgress {
+    /// The store that has it.
+    pub store: NodeId,
+    /// Its number in its range.
+    pub replica: u64,
+    /// Its part in Raft's configuration.
+    pub role: ReplicaRole,
+    /// It has the log up to this entry.
+    pub matched: u64,
+    /// The log does not go back to what it lacks: it gets a snapshot.
+    pub needs_snapshot: bool,
+    /// How long nothing was heard of it; none: not in this term.
+    pub silent: Option<Duration>,
 }
 
 /// Where a command took effect.
@@ -235,7 +271,12 @@ impl Store {
     /// offset of clocks on top it lies within the time for which there is certainly no other leader. The
     /// clock passes it, so that the next lease, wherever it is, starts above.
     pub fn serves(&self, range: RangeId, lease: Lease, read_ts: Timestamp) -> bool {
-        let until = self.serves_until(range, lease);
+        let mut until = self.serves_until(range, lease);
+        if until == Timestamp::MAX && self.inner.cluster.has_met() {
+            // The only voter now is not so for ever: no clock within its limits asks for more than this.
+            let wall = Timestamp::from_micros(self.inner.env.clock.wall_micros());
+            until = wall.add_micros(self.inner.config.liveness.max_offset_micros);
+        }
         if until < Timestamp::MAX {
             self.inner.hlc.observe(read_ts.min(until));
         }
@@ -282,6 +323,72 @@ impl Store {
     /// is under way is not lost. Fails where this store does not lead or the other one is behind.
     pub async fn cede(&self, range: RangeId, to: NodeId) -> Result<(), ProposeError> {
         self.inner.submit(|reply| Work::Cede { range, to, reply }).await.map(|_| ())
+    }
+
+    /// Gives the range a replica on `store`, without a vote, where it has none. It is filled from then on. For its
+    /// leader, as all changes of replicas; what it cannot do now may be tried again.
+    pub async fn add_learner(&self, range: RangeId, store: NodeId) -> Result<(), ProposeError> {
+        // Before the entry that gives this store company: it has to have promised nothing by then.
+        let met = self.inner.meet_others().await;
+        met.map_err(|error| ProposeError::Unavailable(error.to_string()))?;
+        self.change(range, Change::AddLearner(store)).await
+    }
+
+    /// Makes the replicas on these stores the range's voters, through a joint configuration; completes when that is
+    /// left. Those that voted before and do not now stay, without a vote. Where this store is one of them, another
+    /// one leads first, and completes the change. New voters must have caught up.
+    pub async fn change_voters(&self, range: RangeId, voters: &[NodeId]) -> Result<(), ProposeError> {
+        self.change(range, Change::Voters(voters.to_vec())).await?;
+        let mut wanted = voters.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        loop {
+            let changed = self.inner.members_changed.notified();
+            let Some(descriptor) = self.descriptor(range) else {
+                return Err(ProposeError::Ambiguous(format!("range {range} is not in this store any more")));
+            };
+            if let Some(reason) = self.failure() {
+                return Err(ProposeError::Ambiguous(reason));
+            }
+            if !membership::is_joint(&descriptor) {
+                let voters = descriptor.replicas.iter().filter(|r| r.role() == ReplicaRole::Voter);
+                let mut voters: Vec<NodeId> = voters.map(|r| r.store).collect();
+                voters.sort_unstable();
+                if voters == wanted {
+                    return Ok(());
+                }
+                return Err(ProposeError::Ambiguous(format!("range {range} has other voters since")));
+            }
+            // A failure of the store does not notify.
+            let pause = self.inner.env.runtime.sleep(Duration::from_millis(100));
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = pause => {}
+            }
+        }
+    }
+
+    /// Removes the range's replica, which has no vote, from a store.
+    pub async fn remove_replica(&self, range: RangeId, store: NodeId) -> Result<(), ProposeError> {
+        self.change(range, Change::Remove(store)).await
+    }
+
+    async fn change(&self, range: RangeId, change: Change) -> Result<(), ProposeError> {
+        self.inner.submit(|reply| Work::Change { range, change, reply }).await.map(|_| ())
+    }
+
+    /// The range's bounds and replicas, as applied here; `None`: there is no replica here.
+    pub fn descriptor(&self, range: RangeId) -> Option<Arc<RangeDescriptor>> {
+        self.inner.descriptors.read().get(&range).cloned()
+    }
+
+    /// How far the range's replicas have come; `None` where this store does not lead.
+    pub async fn progress(&self, range: RangeId) -> Option<Vec<ReplicaProgress>> {
+        let seen = Arc::new(Mutex::new(None));
+        let looked = Arc::clone(&seen);
+        self.inner.submit(|reply| Work::Look { range, seen: looked, reply }).await.ok()?;
+        seen.lock().take()
     }
 
     /// Flushes the engine and truncates the log behind it.
@@ -343,6 +450,9 @@ pub(crate) struct Inner {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) leases: RwLock<BTreeMap<RangeId, (Lease, Arc<Fortification>)>>,
     pub(crate) cluster: Cluster,
+    pub(crate) desk: Arc<Desk>,
+    descriptors: RwLock<BTreeMap<RangeId, Arc<RangeDescriptor>>>,
+    members_changed: tokio::sync::Notify,
     pub(crate) thresholds: ThresholdCell,
     pub(crate) flush: FlushState,
     pub(crate) stats: StatCounters,
@@ -373,6 +483,9 @@ impl Inner {
             queue: Mutex::default(),
             leases: RwLock::default(),
             cluster: Cluster::new(found.terms),
+            desk: Arc::default(),
+            descriptors: RwLock::default(),
+            members_changed: tokio::sync::Notify::new(),
             thresholds: ThresholdCell::new(found.thresholds),
             flush: FlushState::default(),
             stats: StatCounters::default(),
@@ -401,6 +514,19 @@ impl Inner {
         };
     }
 
+    /// The range's replicas are others; none: there is none here any more.
+    pub(crate) fn publish_descriptor(&self, range: RangeId, descriptor: Option<Arc<RangeDescriptor>>) {
+        let mut descriptors = self.descriptors.write();
+        match descriptor {
+            Some(descriptor) => descriptors.insert(range, descriptor),
+            None => descriptors.remove(&range),
+        };
+        let stores = descriptors.values().flat_map(|d| d.replicas.iter().map(|r| r.store));
+        *self.cluster.peers.write() = stores.filter(|store| *store != self.identity.store).collect();
+        drop(descriptors);
+        self.members_changed.notify_waiters();
+    }
+
     /// Nothing is served any more.
     pub(crate) fn withdraw_leases(&self) {
         self.leases.write().clear();
@@ -412,11 +538,11 @@ impl Inner {
 
     /// Whether less than half of the HLC's lead is left, counted from the wall clock.
     pub(crate) fn bound_is_near(&self) -> bool {
-        self.hlc.bound() < self.hlc.propose_bound(self.config.hlc_lead_micros / 2)
+        self.hlc.bound() < self.hlc.propose_bound(self.hlc_lead_micros() / 2)
     }
 
     fn bound_is_near_to(&self, now: Timestamp) -> bool {
-        self.hlc.bound() < now.add_micros(self.config.hlc_lead_micros / 2)
+        self.hlc.bound() < now.add_micros(self.hlc_lead_micros() / 2)
     }
 
     /// Raises the bound before anyone has to wait for it. Only use of the clock brings this about:

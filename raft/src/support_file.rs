@@ -29,6 +29,11 @@ pub struct SupportFile {
 }
 
 impl SupportFile {
+    /// Whether there is one.
+    pub fn exists(disk: &dyn Disk) -> Result<bool> {
+        Ok(disk.list()?.iter().any(|name| name == NAME))
+    }
+
     /// Opens or creates it; returns what was written last, if anything was.
     pub async fn open(disk: &dyn Disk) -> Result<(SupportFile, Option<Vec<u8>>)> {
         let file = disk.open(NAME, true)?;

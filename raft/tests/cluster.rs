@@ -2,210 +2,13 @@
 
 mod support;
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-use cairn_kv::Timestamp;
-use cairn_kv::seam::{Clock, NodeId, Runtime};
-use cairn_kv::sim::{Env, Link, Machine, SimNetwork, SimRng};
+use cairn_kv::sim::SimRng;
 use cairn_raft::store::FIRST_RANGE;
-use cairn_raft::{Faults, Founding, ProposeError, Store, StoreConfig};
+use cairn_raft::{Faults, ProposeError};
 
-use support::{content, read, small};
-
-const NODES: [NodeId; 3] = [1, 2, 3];
-
-/// Clocks may be off from each other by at most 100 ms.
-const MOST_OFF_MICROS: u64 = 80_000;
-
-/// Three machines, and what runs on them.
-struct World {
-    /// Stands for the world outside: it does not crash.
-    outside: Env,
-    machines: Vec<Machine>,
-    network: SimNetwork,
-    stores: RefCell<Vec<Option<Arc<Store>>>>,
-    config: StoreConfig,
-    crashes: Cell<u32>,
-}
-
-impl World {
-    fn new(seed: u64, faults: Faults) -> World {
-        let outside = Env::new(seed);
-        World {
-            machines: NODES.iter().map(|_| Machine::beside(&outside)).collect(),
-            network: SimNetwork::new(&outside),
-            outside,
-            stores: RefCell::new(vec![None; NODES.len()]),
-            config: StoreConfig { hlc_lead_micros: 50_000, faults, ..small() },
-            crashes: Cell::new(0),
-        }
-    }
-
-    /// Drives the world until `future` completes.
-    fn run<T>(&self, future: impl Future<Output = T>) -> T {
-        let envs: Vec<&Env> = self.machines.iter().map(|m| &m.env).collect();
-        let crashed = |node: usize| {
-            self.crashes.set(self.crashes.get() + 1);
-            self.stores.borrow_mut()[node] = None;
-        };
-        match self.outside.run_beside(&envs, crashed, future) {
-            Ok(output) => output,
-            Err(stopped) => panic!("seed {}: {stopped:?}", self.outside.seed),
-        }
-    }
-
-    async fn start(&self, node: usize) {
-        let machine = &self.machines[node];
-        let id = NODES[node];
-        let env = machine.env.seams_with(self.network.endpoint(id, &machine.env));
-        let founding = Founding { cluster: Some([7; 16]), store: id, voters: NODES.to_vec() };
-        // As a task of the node: a crash ends it, and not the world.
-        let opened = Arc::new(parking_lot::Mutex::new(None));
-        let slot = Arc::clone(&opened);
-        let (engine, config) = (machine.traced_engine(), self.config.clone());
-        let runtime = Arc::clone(&env.runtime);
-        let open = async move {
-            let store = Store::open_or_found(env, engine, config, founding).await;
-            *slot.lock() = Some(store);
-        };
-        runtime.spawn("open", Box::pin(open));
-        let incarnation = machine.env.executor.incarnation();
-        loop {
-            self.sleep(1).await;
-            if machine.env.executor.incarnation() != incarnation {
-                return;
-            }
-            if let Some(store) = opened.lock().take() {
-                let store = store.unwrap_or_else(|e| panic!("seed {}: {id}: {e}", self.outside.seed));
-                self.stores.borrow_mut()[node] = Some(store);
-                return;
-            }
-        }
-    }
-
-    fn crash(&self, node: usize) {
-        self.stores.borrow_mut()[node] = None;
-        self.machines[node].env.crash();
-        self.crashes.set(self.crashes.get() + 1);
-    }
-
-    fn store(&self, node: usize) -> Option<Arc<Store>> {
-        self.stores.borrow()[node].clone()
-    }
-
-    async fn sleep(&self, ms: u64) {
-        self.outside.executor.runtime().sleep(Duration::from_millis(ms)).await;
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.outside.clock.monotonic_nanos() / 1_000_000
-    }
-
-    /// The node that may serve a read at its clock's present reading.
-    fn serving(&self) -> Vec<usize> {
-        let stores = self.stores.borrow();
-        let serves = |node: &usize| {
-            stores[*node].as_ref().is_some_and(|store| {
-                let lease = store.lease(FIRST_RANGE);
-                lease.is_some_and(|l| store.serves(FIRST_RANGE, l, store.hlc().reading()))
-            })
-        };
-        (0..NODES.len()).filter(serves).collect()
-    }
-
-    /// Waits until a node serves; returns it and how long it took.
-    async fn leader(&self, limit_ms: u64) -> (usize, u64) {
-        let begun = self.now_ms();
-        loop {
-            if let Some(node) = self.serving().first() {
-                return (*node, self.now_ms() - begun);
-            }
-            assert!(
-                self.now_ms() - begun < limit_ms,
-                "seed {}: nobody serves after {limit_ms} ms",
-                self.outside.seed
-            );
-            self.sleep(1).await;
-        }
-    }
-
-    /// Starts all nodes, and waits for a leader.
-    async fn up(&self) -> usize {
-        for node in 0..NODES.len() {
-            self.start(node).await;
-        }
-        self.leader(2_000).await.0
-    }
-
-    /// Waits until another node than `old` serves; it must within `limit_ms`.
-    async fn replaced(&self, old: usize, limit_ms: u64) -> usize {
-        let begun = self.now_ms();
-        loop {
-            let serving = self.serving();
-            if let Some(next) = serving.first().filter(|node| **node != old) {
-                return *next;
-            }
-            assert!(self.now_ms() - begun < limit_ms, "seed {}: {serving:?} serve", self.outside.seed);
-            self.sleep(1).await;
-        }
-    }
-
-    /// Nothing passes from one node to the other any more.
-    fn cut(&self, from: usize, to: usize) {
-        self.network.set_link(NODES[from], NODES[to], Link { cut: true, ..Link::default() });
-    }
-
-    /// Writes to the key `k` through a node that leads.
-    async fn write(&self, node: usize, value: &str) {
-        let done = self.put(node, "k", value, 1_000).await;
-        assert!(matches!(done, Some(Ok(()))), "seed {}: {done:?}", self.outside.seed);
-    }
-
-    /// Says whether two nodes serve at once within some virtual time.
-    async fn two_serve(&self, ms: u64) -> bool {
-        let begun = self.now_ms();
-        while self.now_ms() - begun < ms {
-            if self.serving().len() > 1 {
-                return true;
-            }
-            self.sleep(1).await;
-        }
-        false
-    }
-
-    /// Writes through whoever leads, as a task of that node, so that it shares its fate. `None`: the node
-    /// crashed, or the outcome has not come within `limit_ms`.
-    async fn put(
-        &self,
-        node: usize,
-        key: &str,
-        value: &str,
-        limit_ms: u64,
-    ) -> Option<Result<(), ProposeError>> {
-        let store = self.store(node)?;
-        let env = &self.machines[node].env;
-        let incarnation = env.executor.incarnation();
-        let outcome = Arc::new(parking_lot::Mutex::new(None));
-        let slot = Arc::clone(&outcome);
-        let (key, value) = (key.to_owned(), value.to_owned());
-        let proposal = async move {
-            *slot.lock() = Some(support::put(&store, &key, &value).await.map(|_| ()));
-        };
-        env.executor.runtime().spawn("client", Box::pin(proposal));
-        let until = self.now_ms() + limit_ms;
-        while self.now_ms() < until && env.executor.incarnation() == incarnation {
-            self.sleep(1).await;
-            if let Some(outcome) = outcome.lock().take() {
-                // What is answered after the power failed was not answered.
-                return env.executor.is_powered().then_some(outcome);
-            }
-        }
-        None
-    }
-}
+use support::misfortune::misfortune;
+use support::world::{MOST_OFF_MICROS, World};
+use support::{content, read};
 
 #[test]
 fn three_stores_elect_a_leader_replicate_and_agree() {
@@ -290,179 +93,12 @@ fn an_idle_cluster_with_its_leader_cut_off_moves_on_and_the_old_leader_stops_ser
     }
 }
 
-/// What clients know of a register's history: its writes in the order of their beginnings.
-#[derive(Default)]
-struct Register {
-    /// The greatest value acknowledged.
-    acknowledged: u32,
-    /// The greatest value attempted.
-    attempted: u32,
-}
-
-/// Clients and a nemesis for some virtual seconds. Says what is wrong.
-fn misfortune(seed: u64, faults: Faults) -> Result<u32, String> {
-    let world = World::new(seed, faults);
-    let rng = SimRng::stream(seed, "nemesis");
-    let registers = RefCell::new(BTreeMap::<String, Register>::new());
-    let commits = Cell::new(0);
-    // The highest timestamp at which a read was served, and under which lease.
-    let served = Cell::new((0, Timestamp::ZERO));
-    let outcome: Result<(), String> = world.run(async {
-        for node in 0..3 {
-            world.start(node).await;
-        }
-        let end = world.now_ms() + 12_000;
-        let client = |id: u32| {
-            let (world, registers, commits) = (&world, &registers, &commits);
-            let rng = SimRng::stream(seed, &format!("client {id}"));
-            async move {
-                let mut value = 0;
-                // In every other world hardly anything is written: its leader sleeps most of the time.
-                let most = if seed.is_multiple_of(2) { 30 } else { 3_000 };
-                while world.now_ms() < end {
-                    world.sleep(rng.between(1, most)).await;
-                    // To whoever has a lease, also one that may be over.
-                    let node = rng.below(3) as usize;
-                    let leads = world.store(node).is_some_and(|store| store.lease(FIRST_RANGE).is_some());
-                    if !leads {
-                        continue;
-                    }
-                    value += 1;
-                    let key = format!("client {id}");
-                    registers.borrow_mut().entry(key.clone()).or_default().attempted = value;
-                    if let Some(Ok(())) = world.put(node, &key, &value.to_string(), 3_000).await {
-                        registers.borrow_mut().get_mut(&key).expect("there").acknowledged = value;
-                        commits.set(commits.get() + 1);
-                    }
-                }
-                Ok(())
-            }
-        };
-        // Reads what must be there wherever a read may be served.
-        let reader = async {
-            while world.now_ms() < end {
-                world.sleep(3).await;
-                let serving = world.serving();
-                if serving.len() > 1 {
-                    return Err(format!("nodes {serving:?} serve at once"));
-                }
-                let Some(&node) = serving.first() else { continue };
-                let store = world.store(node).expect("it serves");
-                let lease = store.lease(FIRST_RANGE).expect("it serves");
-                // As far in the future as another node's clock may be ahead.
-                let ahead = rng.below(MOST_OFF_MICROS);
-                let at = Timestamp::from_micros(store.hlc().reading().micros() + ahead);
-                let (sequence, highest) = served.get();
-                if lease.sequence < sequence || lease.sequence > sequence && lease.start <= highest {
-                    return Err(format!("{lease:?}, but {highest} was served under lease {sequence}"));
-                }
-                if store.serves(FIRST_RANGE, lease, at) {
-                    served.set((lease.sequence, at.max(highest)));
-                }
-                for (key, register) in &*registers.borrow() {
-                    let found = read(&**store.engine(), key).and_then(|v| v.parse().ok()).unwrap_or(0);
-                    if found < register.acknowledged || found > register.attempted {
-                        let Register { acknowledged, attempted } = register;
-                        return Err(format!(
-                            "{key} is {found} on {node}: {acknowledged} was acknowledged, {attempted} attempted"
-                        ));
-                    }
-                }
-            }
-            Ok(())
-        };
-        let nemesis = async {
-            while world.now_ms() < end - 3_000 {
-                world.sleep(rng.between(5, 400)).await;
-                let node = rng.below(3) as usize;
-                match rng.below(12) {
-                    0 => world.crash(node),
-                    1 => world.machines[node].env.crash_after_polls(rng.below(60)),
-                    2 => world.machines[node].env.crash_after_operations(rng.below(20) as u32),
-                    3 | 4 => {
-                        let link = Link { cut: rng.one_in(2), lost_per_mille: rng.below(400), ..Link::default() };
-                        world.network.set_link(NODES[node], *rng.choose(&NODES), link);
-                    }
-                    5 => {
-                        let slow = Link { delay_nanos: (10_000, 400_000_000), ..Link::default() };
-                        let repeating = Link { repeated_per_mille: 300, ..slow };
-                        world.network.set_link(NODES[node], *rng.choose(&NODES), repeating);
-                    }
-                    6 => world.network.heal(),
-                    7 => {
-                        for other in NODES {
-                            let cut = Link { cut: true, ..Link::default() };
-                            world.network.set_link(NODES[node], other, cut);
-                            world.network.set_link(other, NODES[node], cut);
-                        }
-                    }
-                    8 => {
-                        // One sync in a hundred takes twenty times as long.
-                        let (least, most) = *rng.choose(&[(20_000, 400_000), (1_000_000, 60_000_000)]);
-                        world.machines[node].env.disk.set_sync_nanos(least, most);
-                    }
-                    9 | 10 => {
-                        if let Some(store) = world.store(node) {
-                            let to = *rng.choose(&NODES);
-                            let cede = async move {
-                                // It leads or not.
-                                let _ = store.cede(FIRST_RANGE, to).await;
-                            };
-                            world.machines[node].env.executor.runtime().spawn("cede", Box::pin(cede));
-                        }
-                    }
-                    _ => {
-                        // Within what clocks may be off, so none is ever more than that behind another.
-                        let env = &world.machines[node].env;
-                        let ahead = env.clock.wall_micros() - world.outside.clock.wall_micros();
-                        env.clock.jump(rng.below(MOST_OFF_MICROS) as i64 - ahead as i64);
-                    }
-                }
-                for node in 0..3 {
-                    if world.store(node).is_none() && rng.one_in(2) {
-                        world.start(node).await;
-                    }
-                }
-            }
-            world.network.heal();
-            for node in 0..3 {
-                world.machines[node].env.crash_after_polls(u64::from(u32::MAX));
-                world.machines[node].env.crash_after_operations(u32::MAX);
-                world.machines[node].env.disk.set_sync_nanos(20_000, 400_000);
-                while world.store(node).is_none() {
-                    world.start(node).await;
-                }
-            }
-            Ok(())
-        };
-        let results = futures_util::join!(client(1), client(2), client(3), reader, nemesis);
-        let all = [results.0, results.1, results.2, results.3, results.4];
-        all.into_iter().collect::<Result<Vec<()>, String>>()?;
-        world.sleep(3_000).await;
-        for (node, id) in NODES.iter().enumerate() {
-            if let Some(why) = world.store(node).and_then(|store| store.failure()) {
-                return Err(format!("store {id} has stopped: {why}"));
-            }
-        }
-        if world.serving().len() != 1 {
-            return Err(format!("{:?} serve in peace", world.serving()));
-        }
-        Ok(())
-    });
-    outcome.map_err(|what| format!("seed {seed}: {what}"))?;
-    let contents: Vec<_> = world.machines.iter().map(|m| content(&m.engine)).collect();
-    if contents[0] != contents[1] || contents[1] != contents[2] {
-        return Err(format!("seed {seed}: replicas differ"));
-    }
-    Ok(commits.get())
-}
-
 #[test]
 fn no_misfortune_loses_a_write_or_has_two_serve() {
     let mut commits = 0;
     for seed in 0..60 {
-        match misfortune(seed, Faults::default()) {
-            Ok(done) => commits += done,
+        match misfortune(&World::new(seed, Faults::default()), false) {
+            Ok(done) => commits += done.commits,
             Err(what) => panic!("{what}"),
         }
     }
@@ -567,12 +203,16 @@ fn a_leader_gives_way_within_a_tenth_of_a_second() {
             world.write(old, "1").await;
             let to = (old + 1 + seed as usize % 2) % 3;
             let store = world.store(old).expect("it runs");
+            // It has to have what is committed.
+            while store.progress(FIRST_RANGE).await.expect("it leads")[to].matched < 3 {
+                world.sleep(1).await;
+            }
             let refused = store.cede(FIRST_RANGE, 9).await;
             assert!(matches!(refused, Err(ProposeError::Unavailable(_))), "{refused:?}");
             assert_eq!(world.serving(), [old]);
             let begun = world.now_ms();
             let under_way = world.put(old, "k", "2", 1_000);
-            let (ceded, under_way) = futures_util::join!(store.cede(FIRST_RANGE, NODES[to]), under_way);
+            let (ceded, under_way) = futures_util::join!(store.cede(FIRST_RANGE, world.ids[to]), under_way);
             ceded.expect("it leads");
             let (next, _) = world.leader(1_000).await;
             let gap = world.now_ms() - begun;
@@ -600,7 +240,7 @@ fn two_serve_after_ceding(seed: u64, faults: Faults) -> bool {
             world.cut(other, old);
         }
         let to = (old + 1) % 3;
-        world.store(old).expect("it runs").cede(FIRST_RANGE, NODES[to]).await.expect("it leads");
+        world.store(old).expect("it runs").cede(FIRST_RANGE, world.ids[to]).await.expect("it leads");
         if world.two_serve(1_000).await {
             return true;
         }
@@ -629,7 +269,7 @@ fn a_leader_that_gave_way_in_vain_leads_again() {
             world
                 .store(old)
                 .expect("it runs")
-                .cede(FIRST_RANGE, NODES[to])
+                .cede(FIRST_RANGE, world.ids[to])
                 .await
                 .expect("it is not known yet");
             let (next, gap) = world.leader(1_500).await;
@@ -685,7 +325,7 @@ fn planted_bugs_are_found() {
         Faults { lease_of_older_term: true, ..none },
     ] {
         let found = (0..40).any(|seed| {
-            let run = std::panic::AssertUnwindSafe(|| misfortune(seed, faults));
+            let run = std::panic::AssertUnwindSafe(|| misfortune(&World::new(seed, faults), false));
             !matches!(std::panic::catch_unwind(run), Ok(Ok(_)))
         });
         assert!(found, "{faults:?} was not noticed");

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+pub mod misfortune;
+pub mod world;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
