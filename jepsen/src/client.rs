@@ -1,7 +1,7 @@
 //! What a workload asks of a database, whichever way it is reached.
 //!
 //! Every table has the same shape, `(k bigint PRIMARY KEY, v bigint NOT NULL)`, some with a secondary
-//! index on `v`, one without the primary key. The drivers: SQL text in a session of the simulated node, the same text over a
+//! index on `v`, one without the primary key, one with lists in `v`. The drivers: SQL text in a session of the simulated node, the same text over a
 //! socket, and bare `cairn_txn` transactions that keep the index themselves.
 
 use std::fmt;
@@ -24,11 +24,13 @@ pub enum Table {
     Loads,
     /// Load workload: the same without a key.
     Heap,
+    /// Append workload: key → list, as text.
+    Lists,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Accounts,
         Table::Ledger,
         Table::Registers,
@@ -36,6 +38,7 @@ impl Table {
         Table::Cells,
         Table::Loads,
         Table::Heap,
+        Table::Lists,
     ];
 
     /// Whether it has an index on `v`. Writes of an index entry are blind, so a transaction that
@@ -49,6 +52,14 @@ impl Table {
         !matches!(self, Table::Heap)
     }
 
+    /// Type of `v` in SQL.
+    pub const fn value_type(self) -> &'static str {
+        match self {
+            Table::Lists => "text",
+            _ => "bigint",
+        }
+    }
+
     /// Name in SQL.
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,6 +70,7 @@ impl Table {
             Table::Cells => "cells",
             Table::Loads => "loads",
             Table::Heap => "heap",
+            Table::Lists => "lists",
         }
     }
 }
@@ -140,6 +152,18 @@ pub enum Op {
         /// Value.
         value: i64,
     },
+    /// An element at the end of a list, which is there.
+    Append {
+        /// Key of the list.
+        key: i64,
+        /// The element.
+        element: i64,
+    },
+    /// A list.
+    List {
+        /// Its key.
+        key: i64,
+    },
     /// All rows in order of keys.
     Scan {
         /// Table.
@@ -161,6 +185,8 @@ pub enum Answer {
     Rows(Vec<(i64, i64)>),
     /// Number of rows written.
     Changed(u64),
+    /// The elements of a list.
+    Elements(Vec<i64>),
 }
 
 impl Answer {
@@ -168,7 +194,15 @@ impl Answer {
     pub fn rows(self) -> Vec<(i64, i64)> {
         match self {
             Answer::Rows(rows) => rows,
-            Answer::Changed(_) => panic!("a query answers with rows"),
+            _ => panic!("a query answers with rows"),
+        }
+    }
+
+    /// The elements of a list.
+    pub fn elements(self) -> Vec<i64> {
+        match self {
+            Answer::Elements(elements) => elements,
+            _ => panic!("a list is asked for"),
         }
     }
 

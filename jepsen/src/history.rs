@@ -66,6 +66,8 @@ pub struct Histories {
     pub operations: Vec<Operation>,
     /// Random transactions.
     pub transactions: Vec<Transaction>,
+    /// Append workload.
+    pub appends: Vec<crate::check::append::Transaction>,
     /// Bank workload, by transfer.
     pub transfers: BTreeMap<i64, Transfer>,
     /// Load workload, by number.

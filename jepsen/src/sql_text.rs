@@ -8,7 +8,7 @@ pub fn create_tables() -> Vec<String> {
     let table = |table: Table| {
         let name = table.name();
         let key = if table.has_key() { "PRIMARY KEY" } else { "NOT NULL" };
-        let create = format!("CREATE TABLE {name} (k bigint {key}, v bigint NOT NULL)");
+        let create = format!("CREATE TABLE {name} (k bigint {key}, v {} NOT NULL)", table.value_type());
         let index = table.is_indexed().then(|| format!("CREATE INDEX {name}_v ON {name} (v)"));
         [create].into_iter().chain(index)
     };
@@ -36,6 +36,8 @@ pub fn text(op: &Op) -> String {
             -amount
         ),
         Op::Load { table, .. } => format!("COPY {} (k, v) FROM STDIN", table.name()),
+        Op::Append { key, element } => format!("UPDATE lists SET v = v || ' {element}' WHERE k = {key}"),
+        Op::List { key } => format!("SELECT k, v FROM lists WHERE k = {key}"),
         Op::Scan { table } => format!("SELECT k, v FROM {} ORDER BY k", table.name()),
         Op::ByValue { table, value } => {
             format!("SELECT k, v FROM {} WHERE v = {value} ORDER BY k", table.name())
@@ -50,6 +52,13 @@ pub fn copy_data(first: i64, count: i64, value: i64) -> String {
 
 /// The answer to a statement from its rows or its command tag's count.
 pub fn answer(op: &Op, rows: &[&[Option<String>]], changed: u64) -> Result<Answer, Failure> {
+    if let Op::List { key } = op {
+        let list = match rows {
+            [[_, Some(list)]] => elements(list),
+            _ => None,
+        };
+        return list.map(Answer::Elements).ok_or_else(|| Failure::Broken(format!("list {key} is {rows:?}")));
+    }
     if !matches!(op, Op::Get { .. } | Op::Scan { .. } | Op::ByValue { .. }) {
         return Ok(Answer::Changed(changed));
     }
@@ -61,6 +70,11 @@ pub fn answer(op: &Op, rows: &[&[Option<String>]], changed: u64) -> Result<Answe
         .map(|r| row(r).ok_or_else(|| Failure::Broken(format!("not a row of two numbers: {r:?}"))))
         .collect::<Result<_, _>>()
         .map(Answer::Rows)
+}
+
+/// The elements of a list from its text, which begins with 0.
+fn elements(list: &str) -> Option<Vec<i64>> {
+    list.split_whitespace().skip(1).map(|element| element.parse().ok()).collect()
 }
 
 /// What a SQLSTATE means for a workload.

@@ -1,4 +1,5 @@
 //! Checkers of histories.
 
+pub mod append;
 pub mod linear;
 pub mod serial;

@@ -159,6 +159,16 @@ async fn statement(txn: &mut Txn, op: &Op) -> Result<Answer, Error> {
                 Err(error) => return Err(error.into()),
             }
         }
+        Op::Append { key, element } => {
+            let row = row_key(Table::Lists, key);
+            let Some(list) = txn.get_for_update(&row).await? else { return Ok(Answer::Changed(0)) };
+            txn.put(row, Bytes::from([&list[..], &encode(element)].concat())).await?;
+            Answer::Changed(1)
+        }
+        Op::List { key } => {
+            let list = txn.get(&row_key(Table::Lists, key)).await?.unwrap_or_default();
+            Answer::Elements(list.chunks(8).skip(1).map(decode).collect())
+        }
         Op::Scan { table } => {
             let span = Scan { start: prefix(table, 0), end: prefix(table, 1), reverse: false };
             Answer::Rows(scan(txn, span, |key, value| (decode(&key[1..]), decode(value))).await?)

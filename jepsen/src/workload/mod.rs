@@ -1,5 +1,6 @@
 //! Workloads: what clients do, and what must hold at the end whatever was done to the node.
 
+pub mod append;
 pub mod bank;
 pub mod cells;
 pub mod committed;
@@ -32,17 +33,20 @@ pub enum Workload {
     Load,
     /// The bank under READ COMMITTED.
     Committed,
+    /// Lists that grow, strictly serializable.
+    Append,
 }
 
 impl Workload {
     /// All workloads.
-    pub const ALL: [Workload; 6] = [
+    pub const ALL: [Workload; 7] = [
         Workload::Bank,
         Workload::Register,
         Workload::Set,
         Workload::Cells,
         Workload::Load,
         Workload::Committed,
+        Workload::Append,
     ];
 }
 
@@ -76,6 +80,7 @@ pub async fn set_up<C: Client>(client: &mut C) -> Result<(), Failure> {
     client.begin().await?;
     bank::set_up(client).await?;
     register::set_up(client).await?;
+    append::set_up(client).await?;
     client.commit().await
 }
 
@@ -89,6 +94,7 @@ pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Contex
             Workload::Cells => cells::step(client, context).await,
             Workload::Load => load::step(client, context).await,
             Workload::Committed => committed::step(client, context).await,
+            Workload::Append => append::step(client, context).await,
         };
         match step {
             Ok(()) => {}
@@ -113,11 +119,13 @@ pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(),
     set::check(client, recorder).await.map_err(told)?;
     cells::check(client, recorder).await.map_err(told)?;
     load::check(client, recorder).await.map_err(told)?;
+    append::check(client, recorder).await.map_err(told)?;
     recorder.with(|histories| match histories.violations.first() {
         Some(first) => Err(first.clone()),
         None => {
             crate::check::linear::check(&histories.operations, register::INITIAL)?;
-            crate::check::serial::check(&histories.transactions)
+            crate::check::serial::check(&histories.transactions)?;
+            crate::check::append::check(&histories.appends)
         }
     })
 }
