@@ -20,6 +20,10 @@ use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{CancelToken, DbConfig, TxnError};
 
+/// Bytes of tables for which a compaction is worth it: it writes those at the span's ends anew, with what
+/// else is in them, up to 64 MiB each.
+const WORTH_COMPACTING: u64 = 1 << 20;
+
 /// How often the background looks whether a threshold is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -116,7 +120,7 @@ fn has_history(engine: &dyn Engine, start: &[u8], end: &[u8]) -> cairn_kv::Resul
 }
 
 /// Whether enough of the span is dead for a compaction, which writes all of it anew: one key in
-/// twenty is deleted, or the tables take more than what is alive, which they compress.
+/// twenty is deleted, or the tables take clearly more than what is alive, which they compress.
 fn has_dead_data(engine: &dyn Engine, start: &[u8], end: &[u8]) -> cairn_kv::Result<bool> {
     let mut iter = engine.iter(Cf::Data, start, end)?;
     let (mut keys, mut dead, mut live_bytes) = (0_u64, 0_u64, 0_u64);
@@ -131,7 +135,8 @@ fn has_dead_data(engine: &dyn Engine, start: &[u8], end: &[u8]) -> cairn_kv::Res
         iter.next();
     }
     iter.status()?;
-    Ok(dead > 0 && dead * 20 >= keys || engine.approximate_size(Cf::Data, start, end)? > live_bytes)
+    let table_bytes = engine.approximate_size(Cf::Data, start, end)?;
+    Ok(dead > 0 && dead * 20 >= keys || table_bytes > live_bytes + WORTH_COMPACTING)
 }
 
 /// Removes everything in `[start, end)` for good: see [`ClearSpan`]. The caller knows that the span
@@ -148,6 +153,12 @@ pub async fn clear(leaseholder: &Arc<Leaseholder>, start: &[u8], end: &[u8]) -> 
     let lease = leaseholder.lease()?;
     leaseholder.propose(lease, effects, None).await?;
     leaseholder.slots.wrote_span();
+    let engine = leaseholder.engine();
+    let size = |cf| engine.approximate_size(cf, start, end);
+    if size(Cf::Data)? + size(Cf::History)? < WORTH_COMPACTING {
+        // The next compaction there drops it.
+        return Ok(());
+    }
     compact(leaseholder, start, end).await
 }
 
