@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -42,6 +43,23 @@ pub trait Runtime: Send + Sync {
     /// Runs work that blocks its thread for long (a flush, a compaction) away from the workers.
     /// The future completes when the work has; dropping it does not stop the work.
     fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+}
+
+/// [`Runtime::blocking`] of work that comes to something. Not having run to its end (it panicked) is an error.
+pub async fn blocking<T: Send + 'static>(
+    runtime: &dyn Runtime,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let outcome = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&outcome);
+    let work = Box::new(move || {
+        let done = work();
+        *slot.lock() = Some(done);
+    });
+    runtime.blocking(name, work).await;
+    let done = outcome.lock().take();
+    done.unwrap_or_else(|| Err(Error::Io(format!("{name} did not run to its end"))))
 }
 
 /// A directory of files: the log, spill, snapshots. Names are relative, without separators.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cairn_kv::engine::{Cf, Engine, FilterThresholds, SharedEngine};
-use cairn_kv::seam::Runtime;
+use cairn_kv::seam::{self, Runtime};
 use cairn_kv::{Error, Result, effects, local_keys};
 use parking_lot::Mutex;
 
@@ -149,15 +149,8 @@ impl Inner {
 
 /// Flushes away from the workers.
 pub(crate) async fn flush_engine(runtime: &dyn Runtime, engine: &SharedEngine) -> Result<()> {
-    let outcome = Arc::new(Mutex::new(None));
-    let (engine, slot) = (Arc::clone(engine), Arc::clone(&outcome));
-    let work = Box::new(move || {
-        let flushed = engine.flush();
-        *slot.lock() = Some(flushed);
-    });
-    runtime.blocking("flush", work).await;
-    let flushed = outcome.lock().take();
-    flushed.unwrap_or_else(|| Err(Error::Io("the flush did not run to its end".into())))
+    let engine = Arc::clone(engine);
+    seam::blocking(runtime, "flush", move || engine.flush()).await
 }
 
 /// The applied index of every range, as it stands or as it is flushed.

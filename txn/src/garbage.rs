@@ -12,8 +12,8 @@ use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_kv::effects::{ClearSpan, EFFECTS_FORMAT, Effects, ThresholdUpdate, Thresholds};
 use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::seam;
 use cairn_kv::version::{self, physical_end};
-use parking_lot::Mutex;
 
 use crate::leaseholder::admit::unless_canceled;
 use crate::leaseholder::propose::no_timestamp;
@@ -231,10 +231,6 @@ async fn with_engine(
     work: impl FnOnce(&dyn Engine) -> cairn_kv::Result<()> + Send + 'static,
 ) -> Result<(), TxnError> {
     let engine = Arc::clone(leaseholder.store.engine());
-    let failure = Arc::new(Mutex::new(None));
-    let failed = Arc::clone(&failure);
-    let work = move || *failed.lock() = work(&*engine).err();
-    leaseholder.store.env().runtime.blocking(name, Box::new(work)).await;
-    let failure = failure.lock().take();
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    let runtime = &*leaseholder.store.env().runtime;
+    Ok(seam::blocking(runtime, name, move || work(&*engine)).await?)
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use cairn_kv::effects::{self, ThresholdUpdate};
 use cairn_kv::engine::{Cf, SharedEngine};
-use cairn_kv::seam::Runtime;
+use cairn_kv::seam::{self, Runtime};
 use cairn_kv::{Error, Result};
-use parking_lot::Mutex;
 use raft::eraftpb::HardState;
 
 use crate::RangeId;
@@ -167,15 +166,8 @@ async fn ingest(runtime: &dyn Runtime, engine: &SharedEngine, tables: Vec<TableN
         if names.is_empty() {
             continue;
         }
-        let outcome = Arc::new(Mutex::new(None));
-        let (engine, slot) = (Arc::clone(engine), Arc::clone(&outcome));
-        let work = Box::new(move || {
-            let ingested = engine.ingest(cf, &names);
-            *slot.lock() = Some(ingested);
-        });
-        runtime.blocking("ingest", work).await;
-        let ingested = outcome.lock().take();
-        ingested.unwrap_or_else(|| Err(Error::Io("the tables were not ingested to the end".into())))?;
+        let engine = Arc::clone(engine);
+        seam::blocking(runtime, "ingest", move || engine.ingest(cf, &names)).await?;
     }
     Ok(())
 }

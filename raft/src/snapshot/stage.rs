@@ -1,13 +1,11 @@
 //! The receiver's side: stages what comes as tables.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_kv::engine::{Cf, Stage};
-use cairn_kv::seam::{NodeId, Runtime};
+use cairn_kv::seam::{self, NodeId};
 use cairn_kv::{Error, Result};
-use parking_lot::Mutex;
 
 use crate::RangeId;
 use crate::record::SnapshotId;
@@ -155,7 +153,8 @@ impl Staging {
                 cf,
                 is_last: piece.is_last,
             };
-            finish(&*inner.env.runtime, table.stage, name.encode()).await?;
+            let (stage, name) = (table.stage, name.encode());
+            seam::blocking(&*inner.env.runtime, "stage", move || stage.finish(&name)).await?;
             self.durable = self.next;
             self.is_complete = piece.is_last;
         }
@@ -176,17 +175,4 @@ impl Table {
         }
         Ok(())
     }
-}
-
-/// Makes a table durable, away from the workers.
-async fn finish(runtime: &dyn Runtime, stage: Box<dyn Stage>, name: String) -> Result<()> {
-    let outcome = Arc::new(Mutex::new(None));
-    let slot = Arc::clone(&outcome);
-    let work = Box::new(move || {
-        let finished = stage.finish(&name);
-        *slot.lock() = Some(finished);
-    });
-    runtime.blocking("stage", work).await;
-    let finished = outcome.lock().take();
-    finished.unwrap_or_else(|| Err(Error::Io("a table was not staged to its end".into())))
 }
