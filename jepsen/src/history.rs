@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::check::linear::Operation;
 use crate::check::serial::Transaction;
-use crate::client::Table;
+use crate::client::{Failure, Table};
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,34 @@ pub enum Outcome {
     Committed,
     /// Certainly without effect.
     Aborted,
+}
+
+/// When a transaction was begun and answered, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Event number of the beginning.
+    pub invoked: u64,
+    /// Event number of the answer that it was committed.
+    pub answered: Option<u64>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Course {
+    /// Of one that begins.
+    pub fn begun(invoked: u64) -> Course {
+        Course { invoked, answered: None, outcome: Outcome::Unknown }
+    }
+
+    /// It was answered. Neither a conflict nor a taken key leaves anything of it.
+    pub fn end(&mut self, answered: u64, result: &Result<(), Failure>) {
+        self.outcome = match result {
+            Ok(()) => Outcome::Committed,
+            Err(Failure::Retry(_) | Failure::Duplicate) => Outcome::Aborted,
+            Err(_) => Outcome::Unknown,
+        };
+        self.answered = (self.outcome == Outcome::Committed).then_some(answered);
+    }
 }
 
 /// A transfer of the bank workload.

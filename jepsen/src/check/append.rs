@@ -8,17 +8,13 @@
 use std::collections::BTreeMap;
 
 use super::serial;
-use crate::history::Outcome;
+use crate::history::{Course, Outcome};
 
 /// A transaction.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// Event number of the beginning.
-    pub invoked: u64,
-    /// Event number of the answer.
-    pub answered: Option<u64>,
-    /// What became of it.
-    pub outcome: Outcome,
+    /// When, and what became of it.
+    pub course: Course,
     /// Keys and the lists read, as they were before anything of its own.
     pub reads: Vec<(i64, Vec<i64>)>,
     /// Keys and elements appended.
@@ -59,7 +55,7 @@ pub fn check(transactions: &[Transaction]) -> Result<(), String> {
             match follows.get(&(*key, *element)) {
                 Some(before) => writes.push((*key, *before, *element)),
                 // Everything that took place was read at the end.
-                None if transaction.outcome == Outcome::Committed => {
+                None if transaction.course.outcome == Outcome::Committed => {
                     return Err(format!(
                         "acknowledged element {element} is not in list {key}: {transaction:?}"
                     ));
@@ -68,13 +64,7 @@ pub fn check(transactions: &[Transaction]) -> Result<(), String> {
             }
         }
         let reads = transaction.reads.iter().map(|(key, list)| (*key, list.last().copied().unwrap_or(0)));
-        Ok(serial::Transaction {
-            invoked: transaction.invoked,
-            answered: transaction.answered,
-            outcome: transaction.outcome,
-            reads: reads.collect(),
-            writes,
-        })
+        Ok(serial::Transaction { course: transaction.course.clone(), reads: reads.collect(), writes })
     });
     serial::check(&versions.collect::<Result<Vec<_>, String>>()?)
 }
@@ -85,9 +75,7 @@ mod tests {
 
     fn txn(at: (u64, u64), reads: &[(i64, &[i64])], appends: &[(i64, i64)]) -> Transaction {
         Transaction {
-            invoked: at.0,
-            answered: Some(at.1),
-            outcome: Outcome::Committed,
+            course: Course { invoked: at.0, answered: Some(at.1), outcome: Outcome::Committed },
             reads: reads.iter().map(|(key, list)| (*key, list.to_vec())).collect(),
             appends: appends.to_vec(),
         }

@@ -9,17 +9,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::Outcome;
+use crate::history::{Course, Outcome};
 
 /// A transaction.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// Event number of the beginning.
-    pub invoked: u64,
-    /// Event number of the answer.
-    pub answered: Option<u64>,
-    /// What became of it.
-    pub outcome: Outcome,
+    /// When, and what became of it.
+    pub course: Course,
     /// Key and value read (0: absent).
     pub reads: Vec<(i64, i64)>,
     /// Key, value replaced, value written.
@@ -80,7 +76,8 @@ fn took_place(
     transactions: &[Transaction],
     writers: &BTreeMap<(i64, i64), usize>,
 ) -> Result<Vec<bool>, String> {
-    let mut took_place: Vec<bool> = transactions.iter().map(|t| t.outcome == Outcome::Committed).collect();
+    let mut took_place: Vec<bool> =
+        transactions.iter().map(|t| t.course.outcome == Outcome::Committed).collect();
     let mut work: Vec<usize> = (0..transactions.len()).filter(|i| took_place[*i]).collect();
     while let Some(index) = work.pop() {
         let transaction = &transactions[index];
@@ -94,7 +91,7 @@ fn took_place(
                     show(transactions, index)
                 ));
             };
-            if transactions[writer].outcome == Outcome::Aborted {
+            if transactions[writer].course.outcome == Outcome::Aborted {
                 return Err(format!(
                     "aborted write seen:\n  {}\n  {}",
                     show(transactions, writer),
@@ -128,8 +125,8 @@ impl Graph {
     fn real_time(&mut self, transactions: &[Transaction], took_place: &[bool]) {
         let mut events: Vec<(u64, usize, bool)> = Vec::new();
         for (index, transaction) in transactions.iter().enumerate().filter(|(i, _)| took_place[*i]) {
-            events.push((transaction.invoked, index, false));
-            if let Some(at) = transaction.answered {
+            events.push((transaction.course.invoked, index, false));
+            if let Some(at) = transaction.course.answered {
                 events.push((at, index, true));
             }
         }
@@ -199,9 +196,7 @@ mod tests {
 
     fn txn(at: (u64, u64), reads: &[(i64, i64)], writes: &[(i64, i64, i64)]) -> Transaction {
         Transaction {
-            invoked: at.0,
-            answered: Some(at.1),
-            outcome: Outcome::Committed,
+            course: Course { invoked: at.0, answered: Some(at.1), outcome: Outcome::Committed },
             reads: reads.to_vec(),
             writes: writes.to_vec(),
         }
@@ -237,13 +232,13 @@ mod tests {
     #[test]
     fn an_unknown_transaction_counts_once_it_is_seen() {
         let mut unknown = txn((0, 1), &[], &[(1, 0, 10), (2, 0, 11)]);
-        unknown.answered = None;
-        unknown.outcome = Outcome::Unknown;
+        unknown.course.answered = None;
+        unknown.course.outcome = Outcome::Unknown;
         let unseen = [unknown.clone(), txn((2, 3), &[(1, 0), (2, 0)], &[])];
         assert_eq!(check(&unseen), Ok(()));
         let half = [unknown.clone(), txn((2, 3), &[(1, 10), (2, 0)], &[])];
         assert!(check(&half).is_err());
-        unknown.outcome = Outcome::Aborted;
+        unknown.course.outcome = Outcome::Aborted;
         let ghost = [unknown, txn((2, 3), &[(1, 10), (2, 11)], &[])];
         assert!(check(&ghost).unwrap_err().contains("aborted write seen"));
     }

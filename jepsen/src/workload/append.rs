@@ -3,7 +3,7 @@
 
 use crate::check::append::Transaction;
 use crate::client::{Client, Failure, Op, Table};
-use crate::history::{Outcome, Recorder};
+use crate::history::{Course, Recorder};
 
 use super::Context;
 
@@ -22,17 +22,11 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
     let recorder = &context.recorder;
     let index = invoke(recorder);
     let result = transaction(client, context, index).await;
-    let outcome = match &result {
-        Ok(()) => Outcome::Committed,
-        Err(Failure::Retry(_)) => Outcome::Aborted,
-        Err(_) => Outcome::Unknown,
-    };
     let answered = recorder.event();
     recorder.answer(|h| {
         let transaction = &mut h.appends[index];
-        transaction.outcome = outcome;
-        transaction.answered = (outcome == Outcome::Committed).then_some(answered);
-        if outcome != Outcome::Committed {
+        transaction.course.end(answered, &result);
+        if result.is_err() {
             // What it read may never have been confirmed.
             transaction.reads.clear();
         }
@@ -41,15 +35,9 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
 }
 
 fn invoke(recorder: &Recorder) -> usize {
-    let invoked = recorder.event();
+    let course = Course::begun(recorder.event());
     recorder.invoke(|h| {
-        h.appends.push(Transaction {
-            invoked,
-            answered: None,
-            outcome: Outcome::Unknown,
-            reads: Vec::new(),
-            appends: Vec::new(),
-        });
+        h.appends.push(Transaction { course, reads: Vec::new(), appends: Vec::new() });
         h.appends.len() - 1
     })
 }
@@ -95,8 +83,8 @@ pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(),
     let answered = recorder.event();
     recorder.invoke(|h| {
         let transaction = &mut h.appends[index];
-        (transaction.reads, transaction.outcome) = (reads, Outcome::Committed);
-        transaction.answered = Some(answered);
+        transaction.reads = reads;
+        transaction.course.end(answered, &Ok(()));
     });
     Ok(())
 }

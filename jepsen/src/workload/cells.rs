@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::check::serial::Transaction;
 use crate::client::{Client, Failure, Op, Table};
-use crate::history::{Outcome, Recorder};
+use crate::history::{Course, Recorder};
 
 use super::Context;
 
@@ -16,17 +16,8 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
     let recorder = &context.recorder;
     let index = invoke(recorder);
     let result = transaction(client, context, index).await;
-    let outcome = match &result {
-        Ok(()) => Outcome::Committed,
-        Err(Failure::Retry(_) | Failure::Duplicate) => Outcome::Aborted,
-        Err(_) => Outcome::Unknown,
-    };
     let answered = recorder.event();
-    recorder.answer(|h| {
-        let transaction = &mut h.transactions[index];
-        transaction.outcome = outcome;
-        transaction.answered = (outcome == Outcome::Committed).then_some(answered);
-    });
+    recorder.answer(|h| h.transactions[index].course.end(answered, &result));
     match result {
         // Two transactions insert the same absent cell: the later one may be told so.
         Err(Failure::Duplicate) => Err(Failure::Retry("duplicate".into())),
@@ -35,15 +26,9 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
 }
 
 fn invoke(recorder: &Recorder) -> usize {
-    let invoked = recorder.event();
+    let course = Course::begun(recorder.event());
     recorder.invoke(|h| {
-        h.transactions.push(Transaction {
-            invoked,
-            answered: None,
-            outcome: Outcome::Unknown,
-            reads: Vec::new(),
-            writes: Vec::new(),
-        });
+        h.transactions.push(Transaction { course, reads: Vec::new(), writes: Vec::new() });
         h.transactions.len() - 1
     })
 }
@@ -112,8 +97,7 @@ pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(),
         transaction.reads = (0..CELLS as i64)
             .map(|key| (key, rows.iter().find(|row| row.0 == key).map_or(0, |row| row.1)))
             .collect();
-        transaction.outcome = Outcome::Committed;
-        transaction.answered = Some(answered);
+        transaction.course.end(answered, &Ok(()));
     });
     Ok(())
 }
