@@ -347,9 +347,6 @@ impl Store {
             let Some(descriptor) = self.descriptor(range) else {
                 return Err(ProposeError::Ambiguous(format!("range {range} is not in this store any more")));
             };
-            if let Some(reason) = self.failure() {
-                return Err(ProposeError::Ambiguous(reason));
-            }
             if !membership::is_joint(&descriptor) {
                 let voters = descriptor.replicas.iter().filter(|r| r.role() == ReplicaRole::Voter);
                 let mut voters: Vec<NodeId> = voters.map(|r| r.store).collect();
@@ -359,12 +356,10 @@ impl Store {
                 }
                 return Err(ProposeError::Ambiguous(format!("range {range} has other voters since")));
             }
-            // A failure of the store does not notify.
-            let pause = self.inner.env.runtime.sleep(Duration::from_millis(100));
             tokio::select! {
                 biased;
+                reason = self.failed() => return Err(ProposeError::Ambiguous(reason)),
                 () = changed => {}
-                () = pause => {}
             }
         }
     }
