@@ -18,7 +18,7 @@ use cairn_kv::Timestamp;
 use cairn_kv::seam::NodeId;
 use parking_lot::Mutex;
 
-use crate::liveness::Terms;
+use crate::liveness::{Got, Terms};
 
 /// A leader's knowledge, of one term.
 pub struct Fortification {
@@ -76,12 +76,7 @@ impl Fortification {
 
     /// Whether the replica on `store` follows, and its store supports this one.
     pub fn is_followed_by(&self, store: NodeId, terms: &Terms) -> bool {
-        let followers = self.followers.lock();
-        let said = followers.as_ref().and_then(|followers| followers.get(&store).copied());
-        match (said, terms.got(store)) {
-            (Some(f), Some(got)) => (f.incarnation, f.epoch) == (got.incarnation, got.epoch),
-            _ => false,
-        }
+        self.followers.lock().as_ref().is_some_and(|followers| support(followers, store, terms).is_some())
     }
 
     /// The voter on `store` says that it follows.
@@ -103,10 +98,7 @@ impl Fortification {
             if *store == self.me {
                 return Timestamp::MAX;
             }
-            match (followers.get(store), terms.got(*store)) {
-                (Some(f), Some(got)) if (f.incarnation, f.epoch) == (got.incarnation, got.epoch) => got.until,
-                _ => Timestamp::ZERO,
-            }
+            support(followers, *store, terms).map_or(Timestamp::ZERO, |got| got.until)
         };
         let of_quorum = |voters: &Vec<NodeId>| {
             let mut ends: Vec<Timestamp> = voters.iter().map(until).collect();
@@ -129,6 +121,12 @@ impl Fortification {
         *followers = None;
         self.until.store(0, Ordering::SeqCst);
     }
+}
+
+/// The support of a store whose replica has said, in that life and epoch, that it follows.
+fn support(followers: &BTreeMap<NodeId, Following>, store: NodeId, terms: &Terms) -> Option<Got> {
+    let (said, got) = (followers.get(&store)?, terms.got(store)?);
+    ((said.incarnation, said.epoch) == (got.incarnation, got.epoch)).then_some(got)
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ pub(crate) async fn open(
     if let Some((_, found)) = &recovered
         && !found.markers.is_empty()
     {
-        if local.identity.is_some_and(|engine| engine != found.identity) {
-            return Err(mismatch(&found.identity, &local.identity.expect("it was compared")));
+        if let Some(engine) = local.identity.filter(|engine| *engine != found.identity) {
+            return Err(mismatch(&found.identity, &engine));
         }
         snapshot::redo(&*env.runtime, &engine, &found.markers).await?;
         // What the engine has applied may be less than before: more of the log is to be kept in memory.

@@ -145,14 +145,11 @@ impl Sending {
         if ack.incarnation < self.incarnation {
             return;
         }
-        while self.unacknowledged.front().is_some_and(|(at, _)| *at < ack.next) {
-            let (_, frame) = self.unacknowledged.pop_front().expect("there is one");
+        while let Some((_, frame)) = self.unacknowledged.pop_front_if(|(at, _)| *at < ack.next) {
             self.unacknowledged_bytes -= frame.len();
             self.moved_nanos = Some(now);
         }
-        while self.positions.front().is_some_and(|position| position.at < ack.durable) {
-            self.positions.pop_front();
-        }
+        while self.positions.pop_front_if(|position| position.at < ack.durable).is_some() {}
         if ack.incarnation > self.incarnation {
             // It goes on where another life of it had everything durable.
             self.incarnation = ack.incarnation;
