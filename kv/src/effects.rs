@@ -31,7 +31,8 @@ pub struct VersionWrite {
     /// The value; absent for a tombstone.
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub value: Option<Bytes>,
-    /// `data` holds no version of this key (neither value nor tombstone), so apply need not look.
+    /// `data` holds no version of this key (neither value nor tombstone, save one that is garbage already), so apply
+    /// need not look.
     #[prost(bool, tag = "4")]
     pub fresh: bool,
 }
@@ -328,7 +329,11 @@ impl<'a> Applier<'a> {
             _ if self.is_cleared(key, 0) => false,
             _ => match newest {
                 Newest::Nothing => {
-                    debug_assert!(!self.engine.get(Cf::Data, key, &mut old)?, "a fresh key has no version");
+                    // Where the proposer had none, another replica may still have a tombstone that is garbage.
+                    debug_assert!(
+                        !self.engine.get(Cf::Data, key, &mut old)? || version::header(key, &old)?.tombstone,
+                        "a fresh key has no version"
+                    );
                     false
                 }
                 Newest::Engine => self.engine.get(Cf::Data, key, &mut old)?,

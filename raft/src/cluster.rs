@@ -89,7 +89,7 @@ pub(crate) async fn begin_terms(
 ) -> Result<(SupportFile, Terms)> {
     let (mut file, kept) = SupportFile::open(&*env.disk).await?;
     let terms = Terms::begin(kept.as_deref(), liveness, Now::read(hlc, &*env.clock))?;
-    file.write(&terms.encode(), faults.skip_sync).await?;
+    file.write(&terms.encode(), faults.skip_support_sync).await?;
     Ok((file, terms))
 }
 
@@ -180,7 +180,7 @@ async fn change_terms(
     let after = terms.encode();
     if after != before {
         let faults = inner.config.faults;
-        let written = file.write(&after, faults.skip_sync).await;
+        let written = file.write(&after, faults.skip_support_sync).await;
         written.map_err(|error| format!("the support file: {error}"))?;
     }
     *inner.cluster.terms.write() = terms;
@@ -258,7 +258,7 @@ impl Inner {
     /// Takes over another node's reading of its clock; false for one that no clock within its limits
     /// can show. No bound needs to be raised for it: what this node then hands out is below one, and after
     /// a restart it is like any node that has not heard of the reading yet.
-    fn observe(&self, seen: Timestamp) -> bool {
+    pub(crate) fn observe(&self, seen: Timestamp) -> bool {
         // By the wall: the hybrid clock shows what it was told before, and would be led away step by step.
         let wall = Timestamp::from_micros(self.env.clock.wall_micros());
         let limit = wall.add_micros(self.config.liveness.max_offset_micros);

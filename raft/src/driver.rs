@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use cairn_kv::Result;
 use cairn_kv::effects::Effects;
 use cairn_kv::seam::{BoxFuture, Channel, NodeId};
+use cairn_kv::{Result, Timestamp};
 use parking_lot::Mutex;
 use prost::Message as _;
 use raft::eraftpb::{self, Entry, HardState, MessageType};
@@ -29,6 +29,7 @@ use crate::RangeId;
 use crate::log::Log;
 use crate::membership::Change;
 use crate::message::{FRAME_BYTES, RaftFrame, RangeMessage};
+use crate::metrics;
 use crate::record::{BLOCK, Marker, RecordWriter};
 use crate::replica::{Received, Replica};
 use crate::store::{Applied, Inner, Lease, ProposeError, ReplicaProgress};
@@ -58,6 +59,8 @@ pub(crate) enum Work {
     Look { range: RangeId, seen: Arc<Mutex<Option<Vec<ReplicaProgress>>>>, reply: Reply },
     /// What became of a snapshot that was sent. Nobody waits for it.
     Shipped { range: RangeId, replica: u64, snapshot: Box<eraftpb::Snapshot>, staged: bool },
+    /// Nothing commits at or below the timestamp any more: note and tell it.
+    Close { range: RangeId, upto: Timestamp, reply: Reply },
     /// Have another store's replica lead.
     Cede { range: RangeId, to: NodeId, reply: Reply },
     /// Messages of another store's replicas. Nobody waits for it.
@@ -74,6 +77,7 @@ impl Work {
             | Work::Truncate { reply, .. }
             | Work::Change { reply, .. }
             | Work::Look { reply, .. }
+            | Work::Close { reply, .. }
             | Work::Cede { reply, .. } => Some(reply),
             Work::Receive { .. } | Work::Shipped { .. } | Work::Tick => None,
         }
@@ -86,6 +90,7 @@ impl Work {
             | Work::Truncate { reply, .. }
             | Work::Change { reply, .. }
             | Work::Look { reply, .. }
+            | Work::Close { reply, .. }
             | Work::Cede { reply, .. } => Some(reply),
             Work::Receive { .. } | Work::Shipped { .. } | Work::Tick => None,
         }
@@ -418,9 +423,22 @@ impl Core {
                     reply.send(Ok(Applied { index: 0 }));
                 }
                 Work::Shipped { range, replica, snapshot, staged } => {
+                    if staged {
+                        inner.metrics.snapshots_sent.inc();
+                    }
                     if let Some(of) = self.replicas.get_mut(&range) {
                         of.shipped(replica, *snapshot, staged, inner.now_for_liveness());
                     }
+                }
+                Work::Close { range, upto, reply } => {
+                    if let Some(replica) = self.replicas.get_mut(&range) {
+                        let index = replica.closes(upto);
+                        for store in replica.peers() {
+                            let told = RangeMessage::closed(range, index, upto.0);
+                            self.outgoing.entry(store).or_default().push(told);
+                        }
+                    }
+                    reply.send(Ok(Applied { index: 0 }));
                 }
                 Work::Cede { range, to, reply } => {
                     let now = inner.now_for_liveness();
@@ -429,6 +447,7 @@ impl Core {
                         None => Err(format!("no range {range} in this store")),
                     };
                     if ceded.is_ok() {
+                        inner.publish_leader(range, self.replicas[&range].leader());
                         inner.publish_lease(range, self.replicas[&range].leadership());
                     }
                     reply.send(match ceded {
@@ -478,6 +497,11 @@ impl Core {
         while self.change_replicas(inner).await? {
             while self.step_ready(inner, false, &Truncations::default()).await? {}
         }
+        for (range, replica) in &mut self.replicas {
+            if let Some(upto) = replica.takes_closed() {
+                inner.pasts.close(*range, upto);
+            }
+        }
         self.start_snapshots(inner)?;
         // What no replica's step has sent.
         self.send(inner);
@@ -499,6 +523,12 @@ impl Core {
             let range = sent.range;
             if sent.asks != 0 || sent.removed != 0 {
                 self.receive_membership(from, sent);
+                continue;
+            }
+            if sent.closed != 0 {
+                if let Some(replica) = self.replicas.get_mut(&range) {
+                    replica.told.hear(sent.closed_at, Timestamp(sent.closed));
+                }
                 continue;
             }
             let message = match sent.message() {
@@ -561,6 +591,7 @@ impl Core {
             replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
             replica.settle_leadership(&terms);
             if replica.takes_lease_due() {
+                inner.publish_leader(*range, replica.leader());
                 inner.publish_lease(*range, replica.leadership());
             }
             if replica.asks_for_membership(now) {
@@ -579,6 +610,7 @@ impl Core {
         for replica in self.replicas.values_mut().filter(|replica| replica.wants_lease()) {
             let Some(start) = inner.hlc.try_now() else { return Ok(Leases::NeedBound) };
             replica.propose_lease(start)?;
+            inner.metrics.leases.inc();
             outcome = Leases::Proposed;
         }
         Ok(outcome)
@@ -685,7 +717,7 @@ impl Core {
             messages.extend(light.take_messages());
             let (mut lease_changed, mut members_changed) = (soft_state_changed, false);
             for committed in [earlier, light.take_committed_entries()] {
-                let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds)?;
+                let stats = replica.apply(&*inner.engine, &committed, &inner.thresholds, &inner.hlc)?;
                 inner.stats.commits.fetch_add(stats.entries, Ordering::Relaxed);
                 inner.flush.keys.fetch_add(stats.keys, Ordering::Relaxed);
                 inner.flush.engine_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
@@ -707,6 +739,7 @@ impl Core {
                 if let Some((_, fortification)) = &leadership {
                     fortification.update(&inner.cluster.terms.read());
                 }
+                inner.publish_leader(range, replica.leader());
                 inner.publish_lease(range, leadership);
             }
             if !messages.is_empty() {
@@ -736,6 +769,7 @@ impl Core {
         self.log.append(&mut self.record).await?;
         inner.cluster.sync_ended();
         let took = inner.env.clock.monotonic_nanos() - began;
+        inner.metrics.sync.observe(metrics::seconds(took));
         self.sync_nanos = took.max(self.sync_nanos - self.sync_nanos / 8);
         inner.hlc.raise_bound(bound);
         inner.stats.syncs.fetch_add(1, Ordering::Relaxed);

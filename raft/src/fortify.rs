@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cairn_kv::Timestamp;
 use cairn_kv::seam::NodeId;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::liveness::{Got, Terms};
 
@@ -27,6 +29,7 @@ pub struct Fortification {
     voters: Vec<Vec<NodeId>>,
     followers: Mutex<Followers>,
     until: AtomicU64,
+    changed: Notify,
 }
 
 /// Who follows; none when the leadership has ended.
@@ -49,6 +52,7 @@ impl Fortification {
             voters,
             followers: Mutex::new(Some(BTreeMap::new())),
             until: AtomicU64::new(0),
+            changed: Notify::new(),
         };
         fortification.update(terms);
         fortification
@@ -68,8 +72,13 @@ impl Fortification {
             followers.retain(|store, _| members.contains(store));
             followers
         });
-        let other =
-            Fortification { me: self.me, voters, followers: Mutex::new(followers), until: AtomicU64::new(0) };
+        let other = Fortification {
+            me: self.me,
+            voters,
+            followers: Mutex::new(followers),
+            until: AtomicU64::new(0),
+            changed: Notify::new(),
+        };
         other.update(terms);
         other
     }
@@ -107,6 +116,12 @@ impl Fortification {
         };
         let until = self.voters.iter().map(of_quorum).min().unwrap_or(Timestamp::ZERO);
         self.until.store(until.0, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Completes when [`Fortification::until`] may have changed since this was called.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Until when there is certainly no other leader.
@@ -120,6 +135,7 @@ impl Fortification {
         let mut followers = self.followers.lock();
         *followers = None;
         self.until.store(0, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 }
 

@@ -347,8 +347,9 @@ impl Terms {
     pub fn withdraw(&mut self, now: Now) -> bool {
         let duration = self.config.support.as_nanos() as u64;
         let mut withdrawn = false;
-        for given in self.given.values_mut().filter(|g| !g.until.is_zero()) {
+        for (store, given) in self.given.iter_mut().filter(|(_, given)| !given.until.is_zero()) {
             if now.hlc > given.until && now.nanos >= given.promised_nanos + duration {
+                tracing::info!(store, epoch = given.epoch, "a silent store is supported no more");
                 given.until = Timestamp::ZERO;
                 withdrawn = true;
             }

@@ -56,6 +56,13 @@ pub struct RangeMessage {
     /// The receiver's replica of this number was removed.
     #[prost(uint64, tag = "6")]
     pub removed: u64,
+    /// From a leaseholder: where entry `closed_at` is applied, all is that commits at or below this timestamp;
+    /// zero: nothing is said.
+    #[prost(fixed64, tag = "7")]
+    pub closed: u64,
+    /// See `closed`.
+    #[prost(uint64, tag = "8")]
+    pub closed_at: u64,
 }
 
 impl RaftFrame {
@@ -90,6 +97,11 @@ impl RangeMessage {
     /// Says that a replica was removed.
     pub fn removed(range: RangeId, replica: u64) -> RangeMessage {
         RangeMessage { range, removed: replica, ..RangeMessage::default() }
+    }
+
+    /// Says what is closed where entry `index` is applied.
+    pub fn closed(range: RangeId, index: u64, upto: u64) -> RangeMessage {
+        RangeMessage { range, closed: upto, closed_at: index, ..RangeMessage::default() }
     }
 
     /// raft-rs's message.

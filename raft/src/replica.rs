@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cairn_kv::effects::{Applier, Effects};
 use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::hlc::Hlc;
 use cairn_kv::seam::NodeId;
 use cairn_kv::{Error, Result, Timestamp, local_keys};
 use prost::Message as _;
@@ -17,6 +18,7 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType, HardState, Message, MessageT
 use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
 
 use crate::RangeId;
+use crate::closed::Told;
 use crate::command::{
     Body, LOCAL_FORMAT, LeaseGrant, Payload, RangeDescriptor, RangeState, encode_change, encode_lease,
     lease_position, set_lease_index,
@@ -115,6 +117,8 @@ pub(crate) struct Replica {
     pending: VecDeque<Pending>,
     /// Gathered for the next step.
     gathered: Vec<Gathered>,
+    /// The highest timestamp committed among what was applied in this life.
+    committed: Timestamp,
     /// Lease index of the last proposal.
     last_lease_index: u64,
     /// Leading: who follows. Made anew in each term.
@@ -145,11 +149,14 @@ pub(crate) struct Replica {
     campaign_at: Option<u64>,
     /// The term in which this replica has told another one to take over, and until when it waits for that.
     ceded: Option<Ceded>,
+    /// What is closed once it is applied.
+    pub(crate) told: Told,
 }
 
 #[derive(Clone, Copy)]
 struct Ceded {
     term: u64,
+    to: NodeId,
     until_nanos: u64,
 }
 
@@ -215,6 +222,7 @@ impl Replica {
             strangers: BTreeMap::new(),
             voters,
             store,
+            committed: Timestamp::ZERO,
             pending: VecDeque::new(),
             gathered: Vec::new(),
             leadership: None,
@@ -231,6 +239,7 @@ impl Replica {
             lease_is_due: false,
             campaign_at: None,
             ceded: None,
+            told: Told::default(),
         })
     }
 
@@ -288,6 +297,15 @@ impl Replica {
         })
     }
 
+    /// The store of the replica that leads or was told to take over, as far as this one knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match self.ceded {
+            Some(ceded) if ceded.term == self.raw.raft.term && self.leads() => Some(ceded.to),
+            _ if self.leads() => Some(self.store),
+            _ => self.store_of(self.raw.raft.leader_id),
+        }
+    }
+
     /// Gathers a proposal for [`Replica::step_gathered`]. What this replica cannot propose is
     /// answered at once: on a non-leader it must never reach raft-rs, which would forward it (R7).
     pub(crate) fn gather(
@@ -324,16 +342,20 @@ impl Replica {
             }
             return;
         }
-        let (mut index, term, count) =
-            (self.raw.raft.raft_log.last_index(), self.raw.raft.term, gathered.len());
-        let mut entries = Vec::with_capacity(count);
+        let (mut index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
+        let before = self.pending.len();
+        let mut entries = Vec::with_capacity(gathered.len());
         for Gathered { payload, effects, reply } in gathered {
             index += 1;
             entries.push(Entry { data: payload, ..Entry::default() });
+            if self.faults.answer_before_quorum {
+                reply.send(Ok(Applied { index }));
+                continue;
+            }
             self.pending.push_back(Pending { index, term, effects, reply });
         }
         if let Err(error) = self.step_proposal(entries) {
-            for pending in self.pending.drain(self.pending.len() - count..) {
+            for pending in self.pending.drain(before..) {
                 let reason = format!("range {} refuses proposals: {error}", self.range);
                 pending.reply.send(Err(ProposeError::Unavailable(reason)));
             }
@@ -415,6 +437,9 @@ impl Replica {
             self.heard_nanos = now.nanos;
             self.passed = passed;
             self.campaign_at = None;
+            if self.following.is_none_or(|leader| leader.store != from || leader.term != term) {
+                tracing::info!(range = self.range, leader = from, term, "follows");
+            }
             // Also without support: the votes for this leader came from some of each quorum of the one that was
             // followed before, after they were free of it.
             self.following = terms.supports(from).map(|epoch| Leader { store: from, epoch, term });
@@ -446,7 +471,8 @@ impl Replica {
             return Err(format!("the replica of range {range} on store {store} is behind"));
         }
         let until_nanos = now.nanos + TAKEOVER.as_nanos() as u64;
-        self.ceded = Some(Ceded { term: raft.term, until_nanos });
+        self.ceded = Some(Ceded { term: raft.term, to: store, until_nanos });
+        tracing::info!(range, store, "gives way");
         if let Some((_, fortification)) = &self.leadership
             && !self.faults.serve_after_ceding
         {
@@ -602,6 +628,18 @@ impl Replica {
     /// Whether the lease that others see may have changed; asked once.
     pub(crate) fn takes_lease_due(&mut self) -> bool {
         std::mem::take(&mut self.lease_is_due)
+    }
+
+    /// Nothing commits at or below `upto` any more, nor is anything on its way that does. Returns the entry
+    /// that was applied last: what it made is all.
+    pub(crate) fn closes(&mut self, upto: Timestamp) -> u64 {
+        self.told.hear(self.state.index, upto);
+        self.state.index
+    }
+
+    /// What is closed here since this was last asked.
+    pub(crate) fn takes_closed(&mut self) -> Option<Timestamp> {
+        self.told.take(if self.faults.close_early { u64::MAX } else { self.state.index })
     }
 
     /// Whether to ask the others if this is a replica still: it has heard of no leader for long. An idle leader says
@@ -865,13 +903,20 @@ impl Replica {
         let term = self.raw.raft.term;
         if self.leads() {
             if self.leadership.as_ref().is_none_or(|(of_term, _)| *of_term != term) {
+                if !self.is_only_voter() {
+                    tracing::info!(range = self.range, term, "leads");
+                }
                 let fortification = Fortification::new(self.store, self.voters.clone(), terms);
                 self.leadership = Some((term, Arc::new(fortification)));
                 self.campaign_at = None;
+                // The one that was followed before has given way, or could be voted against. Bound to it still when
+                // this term is over, both could wait for one another for ever.
+                self.following = None;
                 self.forget_followers();
             }
             self.settle_snapshots();
-        } else if let Some((_, fortification)) = self.leadership.take() {
+        } else if let Some((of_term, fortification)) = self.leadership.take() {
+            tracing::info!(range = self.range, of_term, term, "leads no longer");
             fortification.end();
             self.forget_followers();
         }
@@ -897,6 +942,9 @@ impl Replica {
 
     /// Stands for election.
     pub(crate) fn campaign(&mut self) -> Result<()> {
+        if !self.is_only_voter() {
+            tracing::info!(range = self.range, term = self.raw.raft.term + 1, "stands for election");
+        }
         self.raw.campaign().map_err(|e| Error::Io(format!("range {}: no election: {e}", self.range)))
     }
 
@@ -926,6 +974,7 @@ impl Replica {
         engine: &dyn Engine,
         committed: &[Entry],
         thresholds: &ThresholdCell,
+        hlc: &Hlc,
     ) -> Result<ApplyStats> {
         let mut stats = ApplyStats::default();
         let mut applier = Applier::new(engine);
@@ -934,7 +983,7 @@ impl Replica {
             assert_eq!(entry.index, self.state.index + 1, "committed entries come in order");
             let pending = self.take_pending(entry.index, entry.term);
             bytes += self.raw.store().payload(entry.index).map_or(0, |(payload, _)| payload.len());
-            let outcome = self.apply_entry(entry, pending.as_ref(), thresholds, &mut applier)?;
+            let outcome = self.apply_entry(entry, pending.as_ref(), (thresholds, hlc), &mut applier)?;
             self.state.format = LOCAL_FORMAT;
             self.state.index = entry.index;
             self.state.term = entry.term;
@@ -973,7 +1022,7 @@ impl Replica {
         &mut self,
         entry: &Entry,
         pending: Option<&Pending>,
-        thresholds: &ThresholdCell,
+        (thresholds, hlc): (&ThresholdCell, &Hlc),
         applier: &mut Applier<'_>,
     ) -> Result<Outcome> {
         if entry.entry_type != EntryType::EntryNormal as i32 {
@@ -1018,6 +1067,10 @@ impl Replica {
             // Before the batch is visible: a reader that sees its effects sees the threshold (R4).
             thresholds.raise(update);
         }
+        // Before it, too, so that what is drawn here later lies above every commit that is visible here.
+        let committed = highest_commit(effects);
+        hlc.observe(committed);
+        self.committed = self.committed.max(committed);
         applier.apply(effects)?;
         Ok(Outcome::Applied)
     }
@@ -1056,12 +1109,20 @@ impl Replica {
         if previous != self.state.lease_sequence || grant.sequence <= previous {
             return Outcome::Rejected;
         }
+        assert!(
+            Timestamp(grant.start) > self.committed,
+            "a lease begins above every commit under earlier ones (R10)"
+        );
         self.state.lease_sequence = grant.sequence;
         self.state.lease_index = 0;
         self.state.lease_holder = grant.holder;
         self.state.lease_start = grant.start;
         self.last_lease_index = 0;
         self.lease_granted_in = term;
+        let (range, sequence, replica) = (self.range, grant.sequence, grant.holder);
+        if !self.is_only_voter() {
+            tracing::info!(range, sequence, replica, start = %Timestamp(grant.start), "a lease is granted");
+        }
         Outcome::Lease
     }
 
@@ -1090,6 +1151,13 @@ impl Replica {
             pending.reply.send(Err(ProposeError::Ambiguous(reason.into())));
         }
     }
+}
+
+/// The highest timestamp at which a command makes something visible.
+fn highest_commit(effects: &Effects) -> Timestamp {
+    let written = effects.writes.iter().map(|write| write.ts);
+    let resolved = effects.resolves.iter().map(|span| span.commit_ts);
+    Timestamp(written.chain(resolved).max().unwrap_or(0))
 }
 
 fn superseded(range: RangeId) -> ProposeError {
@@ -1157,13 +1225,14 @@ mod tests {
     /// Takes what is ready for written, and applies what that commits.
     fn commit(replica: &mut Replica, engine: &MemEngine) {
         let thresholds = ThresholdCell::new(Thresholds::default());
+        let hlc = Hlc::new(cairn_kv::sim::Env::new(0).clock, Timestamp::ZERO);
         while replica.raw.has_ready() {
             let mut ready = replica.raw.ready();
             let entries = ready.take_entries();
             replica.raw.mut_store().append(entries, Position { segment: 1, offset: 0 });
             let mut light = replica.raw.advance_append(ready);
             let committed = light.take_committed_entries();
-            replica.apply(engine, &committed, &thresholds).expect("applies");
+            replica.apply(engine, &committed, &thresholds, &hlc).expect("applies");
         }
     }
 

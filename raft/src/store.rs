@@ -13,13 +13,16 @@ use cairn_kv::seam::{Env, NodeId};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 
+use crate::closed::{Complete, Pasts};
 use crate::cluster::Cluster;
 use crate::command::{RangeDescriptor, ReplicaRole, encode_command};
 use crate::driver::{Core, Queue, Work};
 use crate::flush::FlushState;
 use crate::fortify::Fortification;
+use crate::lease_changes::{LeaseChanges, Notice};
 use crate::liveness::{LivenessConfig, Now, Terms};
 use crate::membership::{self, Change};
+use crate::metrics::{self, StoreMetrics};
 use crate::open;
 use crate::segment::Identity;
 use crate::snapshot::{Desk, SnapshotConfig};
@@ -32,6 +35,9 @@ pub const FIRST_STORE: NodeId = 1;
 
 /// The one range that exists until ranges split: it spans all keys.
 pub const FIRST_RANGE: RangeId = 1;
+
+/// How often it is looked whether a clock has caught up with what it has to.
+const CATCH_UP: Duration = Duration::from_millis(10);
 
 /// Sizes and limits of a store.
 #[derive(Clone, Debug)]
@@ -97,6 +103,12 @@ impl Default for Founding {
 pub struct Faults {
     /// The log is written but never synced.
     pub skip_sync: bool,
+    /// Promises of support are made before they are durable.
+    pub skip_support_sync: bool,
+    /// A proposal is answered when it is in the leader's hands, whoever else has it.
+    pub answer_before_quorum: bool,
+    /// What is closed is taken for complete before the entry that goes with it is applied.
+    pub close_early: bool,
     /// A restart forgets the HLC's durable bound.
     pub hlc_back_after_restart: bool,
     /// The log is truncated behind what is applied, flushed or not.
@@ -267,6 +279,50 @@ impl Store {
         self.inner.leases.read().get(&range).map(|(lease, _)| *lease)
     }
 
+    /// The node whose store leads the range or is about to, as far as this one knows.
+    pub fn leaseholder_hint(&self, range: RangeId) -> Option<NodeId> {
+        self.inner.leaders.read().get(&range).copied()
+    }
+
+    /// Tells from now on when [`Store::lease`] or [`Store::leaseholder_hint`] may have changed.
+    pub fn lease_changes(&self) -> LeaseChanges {
+        LeaseChanges::of(&self.inner.lease_notice)
+    }
+
+    /// Whether this store has never had to do with others: then nobody else has ever had a lease.
+    #[inline]
+    pub fn is_alone(&self) -> bool {
+        !self.inner.cluster.has_met()
+    }
+
+    /// Waits until reads at its present time are served under `lease`; false: that lease is over.
+    pub async fn supported(&self, range: RangeId, lease: Lease) -> bool {
+        let mut changes = self.lease_changes();
+        loop {
+            let Some(fortification) = self.inner.fortification(range, lease) else { return false };
+            let changed = fortification.changed();
+            if self.serves(range, lease, self.inner.hlc.reading()) {
+                return true;
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                _ = changes.changed() => {}
+                // The wall clock, too, may have to catch up.
+                () = self.inner.env.runtime.sleep(CATCH_UP) => {}
+            }
+        }
+    }
+
+    /// Takes over another node's reading of its clock; false for one that no clock within its limits can show.
+    pub fn observe(&self, seen: Timestamp) -> bool {
+        if self.is_alone() {
+            self.inner.hlc.observe(seen);
+            return true;
+        }
+        self.inner.observe(seen)
+    }
+
     /// Whether this store may serve a read of the range at `read_ts` under `lease` (R10): with the greatest
     /// offset of clocks on top it lies within the time for which there is certainly no other leader. The
     /// clock passes it, so that the next lease, wherever it is, starts above.
@@ -315,7 +371,12 @@ impl Store {
             return Err(ProposeError::TooLarge { bytes, limit: MAX_COMMAND_BYTES });
         }
         let payload = encode_command(lease.sequence, &effects);
-        self.inner.submit(|reply| Work::Propose { range, lease, payload, effects, reply }).await
+        let clock = &*self.inner.env.clock;
+        let began = clock.monotonic_nanos();
+        let outcome =
+            self.inner.submit(|reply| Work::Propose { range, lease, payload, effects, reply }).await;
+        self.inner.metrics.propose.observe(metrics::seconds(clock.monotonic_nanos() - began));
+        outcome
     }
 
     /// Gives the range's leadership, and with it the lease, to the replica on `to` (on drain): serves the range
@@ -386,6 +447,23 @@ impl Store {
         seen.lock().take()
     }
 
+    /// Closes a timestamp: see [`Complete`]. For the leaseholder, which has made sure that nothing commits at or
+    /// below it any more, nor is under way, and that it may serve a read there.
+    pub async fn close_past(&self, range: RangeId, upto: Timestamp) -> Result<(), ProposeError> {
+        self.inner.submit(|reply| Work::Close { range, upto, reply }).await.map(|_| ())
+    }
+
+    /// Up to when the replica here has all of the range's past, if it is known.
+    pub fn complete(&self, range: RangeId) -> Option<Complete> {
+        self.inner.pasts.get(range)
+    }
+
+    /// Whether what was read of the engine since `seen` was looked up is the past that it speaks of: a snapshot
+    /// may have been put in its place.
+    pub fn is_still(&self, range: RangeId, seen: Complete) -> bool {
+        self.inner.pasts.is_still(range, seen)
+    }
+
     /// Flushes the engine and truncates the log behind it.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.inner.flush_and_truncate().await
@@ -404,6 +482,11 @@ impl Store {
         self.inner.flush_and_truncate().await
     }
 
+    /// Whether the store takes no more commands: it was closed, or has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.inner.queue.lock().refusal.is_some()
+    }
+
     /// Why the store has stopped, if it has: a write or sync of the log or the engine failed.
     pub fn failure(&self) -> Option<String> {
         let queue = self.inner.queue.lock();
@@ -419,6 +502,11 @@ impl Store {
             }
             notified.await;
         }
+    }
+
+    /// What is measured beside the counters.
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.inner.metrics
     }
 
     /// Counters.
@@ -444,13 +532,18 @@ pub(crate) struct Inner {
     pub(crate) hlc: Hlc,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) leases: RwLock<BTreeMap<RangeId, (Lease, Arc<Fortification>)>>,
+    /// The stores that lead, as far as is known here.
+    leaders: RwLock<BTreeMap<RangeId, NodeId>>,
+    lease_notice: Notice,
     pub(crate) cluster: Cluster,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) pasts: Pasts,
     descriptors: RwLock<BTreeMap<RangeId, Arc<RangeDescriptor>>>,
     members_changed: tokio::sync::Notify,
     pub(crate) thresholds: ThresholdCell,
     pub(crate) flush: FlushState,
     pub(crate) stats: StatCounters,
+    pub(crate) metrics: StoreMetrics,
     pub(crate) failure: tokio::sync::Notify,
     raising_bound: AtomicBool,
 }
@@ -477,13 +570,17 @@ impl Inner {
             hlc,
             queue: Mutex::default(),
             leases: RwLock::default(),
+            leaders: RwLock::default(),
+            lease_notice: Notice::default(),
             cluster: Cluster::new(found.terms),
             desk: Arc::default(),
+            pasts: Pasts::default(),
             descriptors: RwLock::default(),
             members_changed: tokio::sync::Notify::new(),
             thresholds: ThresholdCell::new(found.thresholds),
             flush: FlushState::default(),
             stats: StatCounters::default(),
+            metrics: StoreMetrics::default(),
             failure: tokio::sync::Notify::new(),
             raising_bound: AtomicBool::new(false),
         }
@@ -503,10 +600,36 @@ impl Inner {
         let mut leases = self.leases.write();
         // A driver that was under way must not bring back what a failure, or the end, has withdrawn.
         let lease = lease.filter(|_| self.queue.lock().refusal.is_none());
-        match lease {
+        let now = lease.as_ref().map(|(lease, _)| *lease);
+        let before = match lease {
             Some(lease) => leases.insert(range, lease),
             None => leases.remove(&range),
         };
+        drop(leases);
+        if before.map(|(lease, _)| lease) != now {
+            self.lease_notice.give();
+        }
+    }
+
+    /// The store that leads a range, as far as is known here.
+    pub(crate) fn publish_leader(&self, range: RangeId, leader: Option<NodeId>) {
+        let mut leaders = self.leaders.write();
+        let before = match leader {
+            Some(leader) => leaders.insert(range, leader),
+            None => leaders.remove(&range),
+        };
+        drop(leaders);
+        if before != leader {
+            self.lease_notice.give();
+        }
+    }
+
+    fn fortification(&self, range: RangeId, lease: Lease) -> Option<Arc<Fortification>> {
+        let leases = self.leases.read();
+        leases
+            .get(&range)
+            .filter(|(held, _)| *held == lease)
+            .map(|(_, fortification)| Arc::clone(fortification))
     }
 
     /// The range's replicas are others; none: there is none here any more.
@@ -525,6 +648,7 @@ impl Inner {
     /// Nothing is served any more.
     pub(crate) fn withdraw_leases(&self) {
         self.leases.write().clear();
+        self.lease_notice.give();
     }
 
     pub(crate) fn now_for_liveness(&self) -> Now {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use cairn_kv::sim::SimRng;
+use cairn_kv::sim::{Link, SimRng};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ProposeError};
 
@@ -61,6 +61,90 @@ fn a_killed_leader_is_replaced_within_a_second() {
         }
     }
     assert!(longest <= 900, "the longest outage was {longest} ms");
+}
+
+#[test]
+fn what_is_closed_is_in_every_replica_that_says_so() {
+    let mut early = 0;
+    for seed in 0..40 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            let leader = world.up().await;
+            let store = world.store(leader).expect("it leads");
+            let link = Link { lost_per_mille: 300, delay_nanos: (30_000, 20_000_000), ..Link::default() };
+            for other in (0..3).filter(|n| *n != leader) {
+                world.network.set_link(world.ids[leader], world.ids[other], link);
+            }
+            for i in 0..60_u64 {
+                world.write(leader, &i.to_string()).await;
+                let upto = store.hlc().reading();
+                store.close_past(FIRST_RANGE, upto).await.expect("it leads");
+                world.sleep(SimRng::stream(seed, &format!("pause {i}")).below(30)).await;
+                for node in 0..3 {
+                    let follower = world.store(node).expect("it runs");
+                    if follower.complete(FIRST_RANGE).is_some_and(|complete| complete.upto >= upto) {
+                        let found = read(&*world.machines[node].engine, "k");
+                        assert_eq!(found, Some(i.to_string()), "seed {seed}: node {node}");
+                    } else {
+                        early += 1;
+                    }
+                }
+            }
+            world.calm();
+            let upto = store.hlc().reading();
+            store.close_past(FIRST_RANGE, upto).await.expect("it leads");
+            world.sleep(1_000).await;
+            store.close_past(FIRST_RANGE, store.hlc().reading()).await.expect("it leads");
+            world.sleep(1_000).await;
+            for node in 0..3 {
+                let follower = world.store(node).expect("it runs");
+                assert!(follower.complete(FIRST_RANGE).is_some_and(|complete| complete.upto >= upto));
+            }
+        });
+    }
+    assert!(early > 100, "the word came before its entry, or was lost, {early} times only");
+}
+
+#[test]
+fn leaders_that_gave_way_to_one_another_do_not_wait_for_one_another() {
+    let mut gave_way = 0;
+    for seed in 0..20 {
+        let world = World::new(seed, Faults::default());
+        world.run(async {
+            let first = world.up().await;
+            let (second, third) = ((first + 1) % 3, (first + 2) % 3);
+            world.write(first, "1").await;
+            // It follows the first, and votes for nobody for half a second.
+            world.crash(second);
+            world.start(second).await;
+            world.sleep(250).await;
+            world.write(first, "2").await;
+            let cede = |from: usize, to: usize| {
+                let (store, to) = (world.store(from).expect("it runs"), world.ids[to]);
+                world.spawn(from, async move { drop(store.cede(FIRST_RANGE, to).await) });
+            };
+            cede(first, second);
+            world.sleep(60).await;
+            if world.serving() != [second] {
+                // It was behind still.
+                return;
+            }
+            gave_way += 1;
+            world.write(second, "3").await;
+            // Whom it gives way to then wins no vote.
+            world.cut(third, first);
+            cede(second, third);
+            world.sleep(100).await;
+            assert_eq!(world.serving(), [], "seed {seed}");
+            world.crash(third);
+            world.start(third).await;
+            world.calm();
+            let (leader, took) = world.leader(3_000).await;
+            assert!(took < 2_000, "seed {seed}: {took} ms");
+            world.write(leader, "4").await;
+        });
+    }
+    assert!(gave_way > 10, "{gave_way} of 20");
 }
 
 #[test]

@@ -154,9 +154,13 @@ fn a_follower_that_was_cut_off_for_long_comes_back_by_a_snapshot() {
             let leader = world.up().await;
             fill(&world, leader, 20).await;
             let off = (leader + 1) % 3;
+            let store = world.store(leader).expect("it runs");
+            store.close_past(FIRST_RANGE, store.hlc().reading()).await.expect("it leads");
+            world.sleep(300).await;
+            let follower = world.store(off).expect("it runs");
+            let before = follower.complete(FIRST_RANGE).expect("it was told");
             world.isolate(off);
             fill(&world, leader, 300).await;
-            let store = world.store(leader).expect("it runs");
             let progress = progress_of(&store, world.ids[off]).await.expect("it leads");
             assert!(progress.needs_snapshot, "seed {seed}: {progress:?}");
             assert!(
@@ -175,6 +179,11 @@ fn a_follower_that_was_cut_off_for_long_comes_back_by_a_snapshot() {
                 }
                 assert!(world.now_ms() - begun < 5_000, "seed {seed}: {progress:?}");
             }
+            assert!(
+                !follower.is_still(FIRST_RANGE, before),
+                "seed {seed}: a reader could have seen half of it"
+            );
+            assert_eq!(follower.complete(FIRST_RANGE), None, "seed {seed}");
             assert_equal(&world, &[0, 1, 2]).await;
             // Its staged tables are gone once it has flushed.
             let returned = world.store(off).expect("it runs");

@@ -346,7 +346,7 @@ impl SimRuntime {
     }
 
     /// Whether the incarnation lives and its power was not cut in the middle of the present poll.
-    pub(super) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.is_alive() && self.executor.is_powered()
     }
 

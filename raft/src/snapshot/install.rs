@@ -82,6 +82,7 @@ impl Core {
             discard_one(&*inner.engine, range, snapshot)?;
         }
         inner.publish_lease(range, None);
+        inner.pasts.exchange(range);
         ingest(&*inner.env.runtime, &inner.engine, tables).await?;
 
         let local = LocalState::read(&*inner.engine)?;
@@ -109,6 +110,7 @@ impl Core {
         inner.thresholds.raise(&ThresholdUpdate { gc, tombstone, marker: marker_ts });
         inner.publish_descriptor(range, Some(Arc::clone(replica.descriptor())));
         tracing::info!(range, index, "a snapshot is in place");
+        inner.metrics.snapshots_taken.inc();
         {
             // To raft-rs this is something that it has already: it says so to the leader.
             let terms = inner.cluster.terms.read();
@@ -131,7 +133,9 @@ impl Core {
             discard_one(&*inner.engine, range, snapshot)?;
         }
         let mut replica = self.replicas.remove(&range).expect("it is there");
+        inner.publish_leader(range, None);
         inner.publish_lease(range, None);
+        inner.pasts.exchange(range);
         inner.engine.write(&clearing(replica.descriptor()))?;
         inner.publish_descriptor(range, None);
         replica.abandon("the replica was removed");

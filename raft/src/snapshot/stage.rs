@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use cairn_kv::Result;
 use cairn_kv::engine::{Cf, Stage};
 use cairn_kv::seam::{self, NodeId};
-use cairn_kv::{Error, Result};
 
 use crate::RangeId;
 use crate::record::SnapshotId;
 use crate::store::Inner;
 
-use super::wire::{Ack, Frame, Piece};
+use super::wire::{Ack, Frame, Piece, damaged};
 use super::{TableName, discard, staged_tables};
 
 /// What was begun and is not gone on with for so long is forgotten.
@@ -45,6 +45,8 @@ struct Table {
     stage: Box<dyn Stage>,
     cf: Cf,
     first: u64,
+    /// The last key in it.
+    last: Vec<u8>,
     /// A span to clear that the next one may continue.
     clear: Option<(Bytes, Bytes)>,
 }
@@ -97,6 +99,14 @@ impl Receiving {
                 staging.ahead.insert(piece.at, piece);
             }
             while let Some(piece) = staging.ahead.remove(&staging.next) {
+                if let Err(error) = staging.check(&piece) {
+                    // Whole, but nonsense: its sender is at fault, and not this store.
+                    tracing::error!(range, from, %error, "a snapshot is refused");
+                    self.ranges.remove(&range);
+                    discard(&*inner.engine, range, |of| inner.desk.is_held(range, of))?;
+                    let refusal = Ack { refused: true, incarnation, ..Ack::default() };
+                    return Ok(Some(Frame { ack: Some(refusal), ..Frame::new(range, id) }));
+                }
                 staging.take(inner, range, piece).await?;
             }
         }
@@ -125,20 +135,37 @@ impl Receiving {
 }
 
 impl Staging {
-    /// Adds the piece that was waited for.
+    /// Whether the piece that was waited for can follow on what is there.
+    fn check(&self, piece: &Piece) -> Result<()> {
+        let cf = piece.cf()?;
+        match &self.table {
+            Some(table) if table.cf != cf => Err(damaged("its family is not that of its table")),
+            Some(table) => piece.check(&table.last),
+            None => piece.check(&[]),
+        }
+    }
+
+    /// Adds the piece that was waited for, which has been checked.
     async fn take(&mut self, inner: &Inner, range: RangeId, piece: Piece) -> Result<()> {
         let cf = piece.cf()?;
         let table = match &mut self.table {
             Some(table) => table,
-            none => none.insert(Table { stage: inner.engine.stage(cf)?, cf, first: piece.at, clear: None }),
+            none => none.insert(Table {
+                stage: inner.engine.stage(cf)?,
+                cf,
+                first: piece.at,
+                last: Vec::new(),
+                clear: None,
+            }),
         };
-        if table.cf != cf {
-            return Err(Error::Corruption("a table of a snapshot has pieces of two families".into()));
-        }
         for clear in &piece.clears {
             table.clear(&clear.start, &clear.end)?;
         }
-        piece.for_each(|key, value| table.stage.put(key, value))?;
+        piece.for_each(|key, value| {
+            table.last.clear();
+            table.last.extend_from_slice(key);
+            table.stage.put(key, value)
+        })?;
         self.next = piece.at + 1;
         if piece.ends_table || piece.is_last {
             let mut table = self.table.take().expect("it was just added to");

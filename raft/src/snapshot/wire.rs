@@ -112,6 +112,22 @@ impl Piece {
         crc32c::crc32c(&self.entries) == self.checksum
     }
 
+    /// Whether it can follow on the key `last` in a table: keys ascend, and spans to clear are spans.
+    pub(super) fn check(&self, last: &[u8]) -> Result<()> {
+        if self.clears.iter().any(|clear| clear.start >= clear.end) {
+            return Err(damaged("it clears what is no span"));
+        }
+        let mut last = last.to_vec();
+        self.for_each(|key, _| {
+            if key <= &last[..] {
+                return Err(damaged("its keys are out of order"));
+            }
+            last.clear();
+            last.extend_from_slice(key);
+            Ok(())
+        })
+    }
+
     /// Calls `visit` with each entry.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
@@ -135,7 +151,7 @@ pub(super) fn put_entry(entries: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     }
 }
 
-fn damaged(what: &str) -> Error {
+pub(super) fn damaged(what: &str) -> Error {
     Error::Corruption(format!("a piece of a snapshot is damaged: {what}"))
 }
 
@@ -165,5 +181,23 @@ mod tests {
         piece.entries = piece.entries.slice(..piece.entries.len() - 1);
         assert!(!piece.is_whole());
         assert!(read(&piece).is_err(), "an entry is cut short");
+    }
+
+    #[test]
+    fn a_piece_of_nonsense_is_told_from_one_of_sense() {
+        let piece = |keys: &[&str]| {
+            let mut entries = Vec::new();
+            keys.iter().for_each(|key| put_entry(&mut entries, key.as_bytes(), b"v"));
+            Piece { entries: entries.into(), ..Piece::default() }
+        };
+        let clear = |start: &'static str, end: &'static str| Clear { start: start.into(), end: end.into() };
+        assert!(piece(&["a", "b"]).check(b"").is_ok());
+        assert!(piece(&["b"]).check(b"a").is_ok());
+        assert!(piece(&["b"]).check(b"b").is_err(), "it begins where its table is already");
+        assert!(piece(&["b", "a"]).check(b"").is_err());
+        assert!(piece(&["a", "a"]).check(b"").is_err());
+        assert!(Piece { clears: vec![clear("a", "b")], ..piece(&[]) }.check(b"").is_ok());
+        assert!(Piece { clears: vec![clear("b", "a")], ..piece(&[]) }.check(b"").is_err());
+        assert!(Piece { family: 9, ..piece(&[]) }.cf().is_err());
     }
 }
