@@ -211,8 +211,10 @@ pub struct Fields {
     /// Constraint name.
     pub constraint: Option<String>,
     /// Whether running the statement (or transaction) again inside the server may succeed: set
-    /// only from `TxnError::Retry`.
+    /// only from `TxnError::Retry` and `TxnError::Stale`.
     pub retryable: bool,
+    /// Whether the catalog must be caught up with first: set only from `TxnError::Stale`.
+    pub stale: bool,
 }
 
 /// Result of SQL work.
@@ -233,6 +235,7 @@ impl SqlError {
             column: None,
             constraint: None,
             retryable: false,
+            stale: false,
         }))
     }
 
@@ -320,6 +323,12 @@ impl From<cairn_txn::TxnError> for SqlError {
             E::SnapshotTooOld { .. } => SqlError::new(SqlState::SNAPSHOT_TOO_OLD, message),
             E::TooLarge(_) => SqlError::new(SqlState::PROGRAM_LIMIT, message),
             E::ReadOnly => SqlError::new(SqlState::READ_ONLY_TRANSACTION, message),
+            // Nothing was read yet: with a plan from the present catalog the statement may go well.
+            E::Stale => {
+                let mut e = SqlError::new(SqlState::SERIALIZATION_FAILURE, message);
+                (e.0.retryable, e.0.stale) = (true, true);
+                e
+            }
             E::Unavailable(_) => SqlError::new(SqlState::CANNOT_CONNECT_NOW, message),
             E::Storage(cairn_kv::Error::Corruption(_)) => SqlError::new(SqlState::DATA_CORRUPTED, message),
             E::Storage(_) => SqlError::new(SqlState::IO_ERROR, message),

@@ -56,6 +56,9 @@ pub enum TxnError {
     /// The node cannot serve now (57P03).
     #[error("{0}")]
     Unavailable(String),
+    /// The watch that a plan was made under ([`crate::Txn::expect`]) has changed: the plan has to be made again.
+    #[error("the catalog has changed")]
+    Stale,
     /// Storage failed or is corrupt (58030, XX001).
     #[error(transparent)]
     Storage(cairn_kv::Error),

@@ -1,8 +1,6 @@
 //! Garbage collection: how the replicated thresholds rise (R3, R4), and VACUUM.
 //!
-//! Nothing may commit at or below a threshold once it has been proposed. So raising one counts as a
-//! read of every key: the floor of the timestamp cache rises first, and writes under way at or below
-//! it are waited for.
+//! Nothing may commit at or below a threshold once it has been proposed: [`stop_commits_until`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -15,6 +13,7 @@ use cairn_kv::engine::{Cf, Engine};
 use cairn_kv::seam;
 use cairn_kv::version::{self, physical_end};
 
+use crate::closed::stop_commits_until;
 use crate::leaseholder::admit::unless_canceled;
 use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::{Leaseholder, Own};
@@ -35,7 +34,9 @@ pub async fn raise_thresholds(leaseholder: Weak<Leaseholder>, config: DbConfig) 
             return;
         };
         runtime.sleep(LOOK_EVERY).await;
-        let Some(leaseholder) = leaseholder.upgrade() else { return };
+        let Some(leaseholder) = leaseholder.upgrade().filter(|leaseholder| !leaseholder.is_over()) else {
+            return;
+        };
         if let Err(error) = raise_due(&leaseholder, &config).await {
             tracing::warn!(%error, "thresholds of garbage collection could not be raised");
         }
@@ -73,12 +74,7 @@ async fn raise(leaseholder: &Arc<Leaseholder>, wanted: Thresholds) -> Result<(),
     let gc =
         if wanted.gc.is_zero() { Timestamp::ZERO } else { leaseholder.live.raise_gc_threshold(wanted.gc) };
     leaseholder.raise_gc_threshold(gc);
-    let closed = gc.max(wanted.tombstone);
-    leaseholder.cache.raise_floor(closed);
-    let never = CancelToken::default();
-    while let Err(obstacle) = leaseholder.admit_span(b"", b"", closed, Own::default()) {
-        leaseholder.wait_for(obstacle, closed, &never).await?;
-    }
+    stop_commits_until(leaseholder, gc.max(wanted.tombstone)).await?;
     let update = ThresholdUpdate { gc: gc.0, tombstone: wanted.tombstone.0, marker: wanted.marker.0 };
     let effects = Effects { format: EFFECTS_FORMAT, thresholds: Some(update), ..Effects::default() };
     let lease = leaseholder.lease()?;

@@ -16,11 +16,14 @@ use crate::gateway::held_locks::HeldLocks;
 use crate::gateway::intents::Intents;
 use crate::gateway::read_set::ReadSet;
 use crate::gateway::remote_txn::RemoteTxn;
-use crate::leaseholder::commit::{CommitRequest, KeyWrite, TxnIdentity, concurrent_update};
+use crate::leaseholder::commit::{
+    CommitRequest, KeyWrite, TxnIdentity, changed_leaseholder, concurrent_update,
+};
 use crate::leaseholder::live::{LiveTxns, Pin};
 use crate::leaseholder::lock::Patience;
 use crate::leaseholder::lock_table::Requester;
 use crate::leaseholder::slot::KeyHash;
+use crate::leaseholder::watched::Watch;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{Db, TxnError};
 
@@ -150,6 +153,8 @@ pub struct Left {
 /// back.
 pub struct Txn {
     pub(crate) db: Arc<Db>,
+    /// Where its leaseholder is: the tenure that it belongs to, if that is on this node.
+    pub(crate) target: Target,
     pub(crate) options: TxnOptions,
     pub(crate) who: Requester,
     pub(crate) finished: bool,
@@ -159,6 +164,8 @@ pub struct Txn {
     pub(crate) start_ts: Timestamp,
     /// Keeps `read_ts`, and what was seen under locks before it, from being collected.
     pub(crate) pin: Option<Pin>,
+    /// What others may have committed into the watched span before a snapshot that is of use.
+    pub(crate) expected: Option<Watch>,
     /// READ COMMITTED: the next read draws a new snapshot.
     pub(crate) wants_snapshot: bool,
     /// READ COMMITTED: a statement's snapshot is still read, so that the pin stays where it is.
@@ -189,21 +196,18 @@ pub struct Txn {
 
 impl Txn {
     pub(crate) fn new(db: Arc<Db>, options: TxnOptions) -> Txn {
-        let owner = match &db.target {
-            Target::Local(leaseholder) => leaseholder.new_owner(),
-            // The leaseholder names it.
-            Target::Remote(_) => 0,
-        };
-        let who = Requester { owner, session: options.session };
+        let target = db.target();
         Txn {
-            remote: RemoteTxn::new(&db, &options),
+            who: requester(&target, &options),
+            remote: RemoteTxn::new(&target, &options),
+            target,
             db,
             options,
-            who,
             finished: false,
             read_ts: Timestamp::ZERO,
             start_ts: Timestamp::ZERO,
             pin: None,
+            expected: None,
             wants_snapshot: true,
             has_view: false,
             write_seq: 1,
@@ -221,6 +225,39 @@ impl Txn {
         }
     }
 
+    /// Goes to where the leaseholder is now, if it has done nothing elsewhere.
+    fn rebind(&mut self) {
+        let is_elsewhere = match &self.target {
+            Target::Local(leaseholder) => leaseholder.is_over(),
+            Target::Remote(_) => self.db.has_lease(),
+        };
+        let has_begun = self.pin.is_some()
+            || self.has_writes()
+            || self.locks.iter().next().is_some()
+            || self.remote.as_ref().is_some_and(|remote| remote.has_begun());
+        if is_elsewhere && !has_begun {
+            self.target = self.db.target();
+            self.who = requester(&self.target, &self.options);
+            self.remote = RemoteTxn::new(&self.target, &self.options);
+        }
+    }
+
+    /// What other gateways have committed into the watched span, as the leaseholder said with its last answer to
+    /// this transaction.
+    pub fn watch(&self) -> Watch {
+        match (&self.target, &self.remote) {
+            (Target::Local(leaseholder), _) => leaseholder.watched.watch(self.db.node),
+            (Target::Remote(link), remote) => remote.as_ref().map_or_else(|| link.watch(), |r| r.watch()),
+        }
+    }
+
+    /// A snapshot that is drawn or moved from now on is of use only if others have committed to the watched span
+    /// what `watch` says and nothing is in flight there; else the operation that needs it fails
+    /// ([`TxnError::Stale`]). So what was read of the span at that watch holds at that snapshot.
+    pub fn expect(&mut self, watch: Watch) {
+        self.expected = Some(watch);
+    }
+
     /// The timestamp at which this transaction (READ COMMITTED: this statement) reads; chosen now
     /// if it was not yet.
     pub async fn read_ts(&mut self) -> Result<Timestamp, TxnError> {
@@ -232,6 +269,9 @@ impl Txn {
     /// [`Txn::restart_statement`] goes back to.
     pub async fn begin_statement(&mut self) -> Result<(), TxnError> {
         self.check_running()?;
+        if self.start_ts.is_zero() && !self.db.store().is_alone() {
+            self.rebind();
+        }
         self.earlier_reads.append(&mut self.reads);
         self.step();
         self.statement_start = self.read_seq;
@@ -281,9 +321,6 @@ impl Txn {
             self.wants_snapshot = false;
             // The snapshot has been read at, so it does not move.
             self.statement_has_read = true;
-            if let Some(remote) = &mut self.remote {
-                remote.keep_snapshot();
-            }
         }
         left
     }
@@ -303,6 +340,11 @@ impl Txn {
     /// run again. An error means that only a replay of the whole transaction can help.
     pub async fn restart_statement(&mut self) -> Result<(), TxnError> {
         self.check_running()?;
+        match (&self.target, &self.remote) {
+            (Target::Local(leaseholder), _) => leaseholder.check_tenure()?,
+            (_, Some(remote)) if remote.is_lost() => return Err(changed_leaseholder()),
+            _ => {}
+        }
         self.reads.clear();
         self.rollback_to(Savepoint(self.statement_start));
         self.step();
@@ -469,9 +511,12 @@ impl Txn {
             return Box::pin(self.commit_keys_remotely(&identity, writes, absent)).await;
         }
         self.earlier_reads.append(&mut self.reads);
+        let Target::Local(leaseholder) = &self.target else { unreachable!("it is not remote") };
+        let leaseholder = Arc::clone(leaseholder);
         let request = CommitRequest {
             who: self.who,
-            identity,
+            node: self.db.node,
+            identity: identity.clone(),
             isolation: self.options.isolation,
             read_ts,
             writes,
@@ -480,8 +525,25 @@ impl Txn {
             reads: &mut self.earlier_reads,
             patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
-        let Target::Local(leaseholder) = &self.db.target else { unreachable!("it is not remote") };
-        leaseholder.commit(request).await
+        let outcome = leaseholder.commit(request).await;
+        self.settled(&leaseholder, &identity, outcome).await
+    }
+
+    /// The outcome of a commit at a local leaseholder. Where that cannot say, because the store lost the lease and the
+    /// place where it would have seen the commit take effect, the next one can.
+    pub(crate) async fn settled(
+        &self,
+        leaseholder: &Leaseholder,
+        identity: &TxnIdentity,
+        outcome: Result<Timestamp, TxnError>,
+    ) -> Result<Timestamp, TxnError> {
+        match outcome {
+            Err(TxnError::Ambiguous(reason)) if !self.db.store().is_closed() => {
+                let lease = leaseholder.lease.sequence;
+                Box::pin(self.db.link.find_commit(identity, lease, reason)).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Commits a transaction that does nothing but insert many keys, ascending and distinct, in one
@@ -543,7 +605,7 @@ impl Txn {
     /// Lets go of everything in memory.
     fn finish(&mut self) {
         self.finished = true;
-        if let Target::Local(leaseholder) = &self.db.target {
+        if let Target::Local(leaseholder) = &self.target {
             let locks = self.locks.iter().map(|lock| (&lock.key, lock.hash));
             leaseholder.locks.release_all(self.who.owner, locks);
         }
@@ -561,7 +623,7 @@ impl Txn {
     /// The local leaseholder.
     #[inline]
     pub(crate) fn leaseholder(&self) -> &Arc<Leaseholder> {
-        match &self.db.target {
+        match &self.target {
             Target::Local(leaseholder) => leaseholder,
             Target::Remote(_) => unreachable!("asked where the leaseholder is local"),
         }
@@ -570,7 +632,7 @@ impl Txn {
     /// Read timestamps in use.
     #[inline]
     pub(crate) fn live(&self) -> &LiveTxns {
-        match &self.db.target {
+        match &self.target {
             Target::Local(leaseholder) => &leaseholder.live,
             Target::Remote(link) => &link.live,
         }
@@ -618,50 +680,66 @@ impl Txn {
 
     async fn draw_snapshot(&mut self) -> Result<Timestamp, TxnError> {
         self.check_running()?;
-        let db = Arc::clone(&self.db);
-        let live = match &db.target {
-            Target::Local(leaseholder) => {
-                leaseholder.lease()?;
-                &leaseholder.live
-            }
-            Target::Remote(link) => &link.live,
-        };
         if let Some(as_of) = self.options.as_of {
-            let now = db.now().await?;
+            let now = self.db.now().await?;
             if as_of > now {
                 return Err(TxnError::Unavailable(format!("AS OF SYSTEM TIME {as_of} lies in the future")));
             }
-            let pin = live.pin_at(as_of);
+            let pin = self.live().pin_at(as_of);
             let pin = pin.map_err(|threshold| TxnError::SnapshotTooOld { read_ts: as_of, threshold })?;
             self.pin = Some(pin);
-            self.read_ts = as_of;
+            self.drew_snapshot(as_of);
+        } else if self.draws_remotely() {
+            Box::pin(self.draw_remotely()).await?;
         } else {
-            let hlc = db.store().hlc();
-            loop {
-                let drawn = match &self.pin {
-                    Some(_) if self.has_view || self.has_seen_under_locks() => hlc.try_now(),
-                    Some(pin) => live.repin_new(pin, || hlc.try_now()),
-                    None => live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
-                        self.pin = Some(pin);
-                        ts
-                    }),
-                };
-                if let Some(ts) = drawn {
-                    self.read_ts = ts;
-                    break;
-                }
-                // Raises the clock's durable bound.
-                db.now().await?;
+            let drawn = self.draw_here().await?;
+            if let Target::Local(leaseholder) = &self.target {
+                leaseholder.lease()?;
+                leaseholder.expect(self.db.node, self.expected)?;
             }
-        }
-        if self.start_ts.is_zero() {
-            self.start_ts = self.read_ts;
-        }
-        self.wants_snapshot = false;
-        if let Some(remote) = &mut self.remote {
-            remote.drew_snapshot();
+            self.drew_snapshot(drawn);
         }
         Ok(self.read_ts)
+    }
+
+    /// Draws a snapshot from this node's clock, and pins it.
+    async fn draw_here(&mut self) -> Result<Timestamp, TxnError> {
+        let db = Arc::clone(&self.db);
+        let hlc = db.store().hlc();
+        loop {
+            let keeps_pin = self.keeps_pin();
+            let live = match &self.target {
+                Target::Local(leaseholder) => &leaseholder.live,
+                Target::Remote(link) => &link.live,
+            };
+            let drawn = match &self.pin {
+                Some(_) if keeps_pin => hlc.try_now(),
+                Some(pin) => live.repin_new(pin, || hlc.try_now()),
+                None => live.pin_new(|| hlc.try_now()).map(|(pin, ts)| {
+                    self.pin = Some(pin);
+                    ts
+                }),
+            };
+            if let Some(drawn) = drawn {
+                return Ok(drawn);
+            }
+            // Raises the clock's durable bound.
+            db.now().await?;
+        }
+    }
+
+    /// The snapshot is `ts` from now on, which is pinned.
+    pub(crate) fn drew_snapshot(&mut self, ts: Timestamp) {
+        self.read_ts = ts;
+        if self.start_ts.is_zero() {
+            self.start_ts = ts;
+        }
+        self.wants_snapshot = false;
+    }
+
+    /// Whether the pin stays where it is when the snapshot moves.
+    pub(crate) fn keeps_pin(&self) -> bool {
+        self.has_view || self.has_seen_under_locks()
     }
 
     /// Whether the commit will ask what has changed since some lock was taken: garbage must not be
@@ -680,6 +758,7 @@ impl Txn {
             Box::pin(self.refresh_remotely(self.read_ts, now)).await?;
         } else {
             self.refresh_locally(now).await?;
+            self.leaseholder().expect(self.db.node, self.expected)?;
         }
         if !self.has_seen_under_locks() {
             self.live().repin_at(self.pin.as_ref().expect("a snapshot is pinned"), now);
@@ -698,6 +777,16 @@ impl Txn {
         }
         Ok(())
     }
+}
+
+/// How a transaction names itself to its leaseholder.
+fn requester(target: &Target, options: &TxnOptions) -> Requester {
+    let owner = match target {
+        Target::Local(leaseholder) => leaseholder.new_owner(),
+        // The leaseholder names it.
+        Target::Remote(_) => 0,
+    };
+    Requester { owner, session: options.session }
 }
 
 /// The bytes of a write, if they are within the limits.

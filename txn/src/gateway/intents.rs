@@ -106,7 +106,7 @@ impl Txn {
     fn enter_intents(&mut self, anchor: Bytes) {
         if self.intents.is_none() {
             let identity = self.new_identity(anchor);
-            let holder = match &self.db.target {
+            let holder = match &self.target {
                 Target::Local(leaseholder) => Some(leaseholder.holders.enter(identity.clone(), self.who)),
                 Target::Remote(_) => None,
             };
@@ -152,7 +152,7 @@ impl Txn {
         };
         self.leaseholder().write_intents(request).await?;
         let is_flushed = |key: &Bytes| part.binary_search_by(|(flushed, _)| flushed.cmp(key)).is_ok();
-        let Target::Local(leaseholder) = &self.db.target else { unreachable!("it is not remote") };
+        let Target::Local(leaseholder) = &self.target else { unreachable!("it is not remote") };
         leaseholder.release_flushed(self.who.owner, &mut self.locks, is_flushed);
         Ok(())
     }
@@ -171,10 +171,11 @@ impl Txn {
             return Box::pin(self.commit_intents_remotely()).await;
         }
         self.earlier_reads.append(&mut self.reads);
-        let Target::Local(leaseholder) = &self.db.target else { unreachable!("it is not remote") };
+        let Target::Local(leaseholder) = &self.target else { unreachable!("it is not remote") };
         let intents = self.intents.as_ref().expect("it has intents");
         let request = CommitIntents {
             holder: intents.holder.as_ref().expect("its leaseholder is local"),
+            node: self.db.node,
             ignored: &intents.ignored,
             isolation: self.options.isolation,
             read_ts: self.read_ts,
@@ -182,7 +183,9 @@ impl Txn {
             reads: &mut self.earlier_reads,
             patience: Patience { cancel: &self.options.cancel, timeout: self.options.lock_timeout },
         };
-        leaseholder.commit_intents(request).await
+        let (leaseholder, identity) = (Arc::clone(leaseholder), intents.identity.clone());
+        let outcome = leaseholder.commit_intents(request).await;
+        self.settled(&leaseholder, &identity, outcome).await
     }
 
     /// Aborts: removes the intents, unless the commit has decided about them.

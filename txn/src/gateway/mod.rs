@@ -5,9 +5,11 @@
 //! - [`held_locks`]: locks, and what was seen under them
 //! - [`read`]: reads and scans, own writes included
 //! - [`intents`]: transactions that outgrow one command
+//! - [`follower`]: reads of the past from a replica without the lease
 //! - [`remote`], [`remote_txn`]: a leaseholder on another node, and what a transaction asks of it
 
 pub mod buffer;
+pub mod follower;
 pub mod held_locks;
 pub mod intents;
 pub mod read;

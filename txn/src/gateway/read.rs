@@ -73,6 +73,7 @@ impl Txn {
         let found = self.leaseholder().read_locked(key, hash, self.read_ts, &mut scratch);
         self.scratch = scratch;
         let found = found?;
+        self.leaseholder().confirm_newest().await?;
         if found.newer {
             self.move_snapshot_past(key).await?;
             assert!(found.ts < self.read_ts, "now is above every commit");
@@ -103,15 +104,16 @@ impl Txn {
     pub async fn scan(&mut self, scan: &Scan, row: &mut Row<'_>) -> Result<Option<Bytes>, TxnError> {
         self.check_running()?;
         self.breathe(0).await;
-        let read_ts = self.snapshot().await?;
         if !scan.end.is_empty() && scan.start >= scan.end {
             return Ok(None);
         }
         let resume = if self.remote.is_some() {
             Box::pin(self.scan_remotely(scan, row)).await?
         } else {
+            let read_ts = self.snapshot().await?;
             self.admit_scan(scan, read_ts).await?;
             let Chunk { rows, resume } = self.scan_chunk(scan, read_ts, row)?;
+            self.leaseholder().confirm_read(read_ts).await?;
             self.rows_since_yield += rows;
             resume
         };

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
-use cairn_raft::Store;
 use cairn_raft::store::FIRST_RANGE;
+use cairn_raft::{LeaseChanges, Store};
 use parking_lot::Mutex;
 use prost::Message;
 
+use super::follower;
 use crate::leaseholder::admit::unless_canceled;
-use crate::leaseholder::commit::changed_leaseholder;
+use crate::leaseholder::commit::{TxnIdentity, changed_leaseholder};
 use crate::leaseholder::live::LiveTxns;
 use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::watched::Watch;
 use crate::wire::convert::malformed;
 use crate::wire::{
-    Announce, Answer, Body, CallError, Cancel, End, Gateway, MAX_MESSAGE_BYTES, NodeId, NotLeaseholder,
-    Outcome, Remote, Request, TxnRef, WIRE_VERSION,
+    Announce, Answer, Body, CallError, Cancel, End, FindCommit, Gateway, MAX_MESSAGE_BYTES, NodeId,
+    NotLeaseholder, Outcome, Remote, Request, TxnRef, WIRE_VERSION, WatchRef,
 };
 use crate::{CancelToken, TxnError};
 
@@ -29,13 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pauses between sending a request again.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A cancellation is sent again until what it cancels is answered.
 const CANCEL_EVERY: Duration = Duration::from_millis(100);
 
-/// How often the background looks whether an announcement is due.
-const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+/// How often the background announces. Who says nothing for longer is taken for dead
+/// ([`crate::leaseholder::tenure`]).
+const ANNOUNCE_EVERY: Duration = Duration::from_millis(500);
 
 /// A leaseholder on another node, and what all transactions of this node's gateway share towards it.
 pub struct RemoteLeaseholder {
@@ -44,13 +47,19 @@ pub struct RemoteLeaseholder {
     /// This node.
     node: NodeId,
     incarnation: AtomicU64,
+    hints: Hints,
     /// The node that has the lease, as far as known.
     leaseholder: AtomicU64,
+    /// Nodes that may have it.
+    contacts: Mutex<Vec<NodeId>>,
+    /// The newest that answers have told.
+    watch: Mutex<Watch>,
     announcements: AtomicU64,
     /// What was announced last: oldest read and oldest transaction.
     announced: Mutex<(u64, u64)>,
     numbers: Mutex<Numbers>,
     gc_threshold: AtomicU64,
+    follower_reads: AtomicU64,
     /// Read timestamps in use here.
     pub live: LiveTxns,
 }
@@ -61,10 +70,21 @@ struct Numbers {
     open: BTreeSet<u64>,
 }
 
+/// How a gateway finds the leaseholder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hints {
+    /// This node's replica of the range knows who leads it.
+    OfStore,
+    /// Presumably it is this one; another one that is asked tells more.
+    Only(NodeId),
+}
+
 /// An answer.
 pub struct Reply {
     /// Sequence of the lease under which it was given.
     pub lease: u64,
+    /// What others have committed into the watched span.
+    pub watch: Watch,
     /// How it went; never a failure, nor a request that was not executed.
     pub outcome: Outcome,
 }
@@ -94,38 +114,68 @@ impl From<Failed> for TxnError {
 }
 
 impl RemoteLeaseholder {
-    /// Towards the leaseholder, presumably on the node `leaseholder`.
+    /// Towards the leaseholder, wherever it is.
     pub async fn new(
         store: Arc<Store>,
         remote: Arc<dyn Remote>,
         node: NodeId,
-        leaseholder: NodeId,
+        hints: Hints,
     ) -> Result<Arc<RemoteLeaseholder>, TxnError> {
         let incarnation = store.now().await.map_err(no_timestamp)?;
+        let leaseholder = match hints {
+            Hints::OfStore => store.leaseholder_hint(FIRST_RANGE).unwrap_or(node),
+            Hints::Only(leaseholder) => leaseholder,
+        };
         let link = Arc::new(RemoteLeaseholder {
             remote,
             node,
+            hints,
             incarnation: AtomicU64::new(incarnation.0),
             leaseholder: AtomicU64::new(leaseholder),
+            contacts: Mutex::default(),
+            watch: Mutex::default(),
             announcements: AtomicU64::new(0),
             announced: Mutex::new((0, 1)),
             numbers: Mutex::new(Numbers { next: 1, open: BTreeSet::new() }),
             gc_threshold: AtomicU64::new(0),
+            follower_reads: AtomicU64::new(0),
             live: LiveTxns::default(),
             store,
         });
-        link.greet().await;
         let task = announce(Arc::downgrade(&link));
         link.store.env().runtime.spawn("announcements", Box::pin(task));
         Ok(link)
     }
 
-    /// Has this node's clock pass the leaseholder's before anybody reads, if that can be had at once.
-    async fn greet(&self) {
-        let mut request = Request { body: Some(Body::Announce(Announce {})), ..Request::default() };
-        let encoded = self.encode(&mut request, self.gateway());
-        if let Ok(answer) = self.remote.call(self.leaseholder.load(Ordering::SeqCst), encoded).await {
-            let _ = self.take(&answer);
+    /// The nodes that may have the lease.
+    pub fn set_contacts(&self, nodes: Vec<NodeId>) {
+        *self.contacts.lock() = nodes;
+    }
+
+    /// The newest watch that was told.
+    pub fn watch(&self) -> Watch {
+        *self.watch.lock()
+    }
+
+    /// Who leads the range, as far as this node's replica knows.
+    fn hint(&self) -> Option<NodeId> {
+        match self.hints {
+            Hints::OfStore => self.store.leaseholder_hint(FIRST_RANGE),
+            Hints::Only(_) => None,
+        }
+    }
+
+    /// `node` did not answer, or does not have the lease; it says that `told` does.
+    fn turn_from(&self, node: NodeId, told: Option<NodeId>) {
+        let next = told.or_else(|| self.hint().filter(|hint| *hint != node)).or_else(|| {
+            let contacts = self.contacts.lock();
+            let at = contacts.iter().position(|contact| *contact == node).map_or(0, |at| at + 1);
+            contacts.get(at % contacts.len().max(1)).copied()
+        });
+        if let Some(next) = next {
+            // Unless another request has found out more.
+            let order = Ordering::SeqCst;
+            let _ = self.leaseholder.compare_exchange(node, next, order, order);
         }
     }
 
@@ -139,19 +189,53 @@ impl RemoteLeaseholder {
         Timestamp(self.gc_threshold.load(Ordering::SeqCst))
     }
 
+    /// Answers a look at the past from this node's own replica, if that has it.
+    pub fn read_here(&self, look: &Body) -> Result<Option<Outcome>, TxnError> {
+        let found = follower::read_here(&self.store, look)?;
+        if found.is_some() {
+            self.follower_reads.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+
+    /// Looks that this node's own replica has answered.
+    pub fn follower_reads(&self) -> u64 {
+        self.follower_reads.load(Ordering::Relaxed)
+    }
+
     /// Asks for something that may be done twice. `txn`: the transaction whose intents are to be seen.
     pub async fn look(
         &self,
         txn: Option<TxnRef>,
         body: Body,
+        expected: Option<Watch>,
         cancel: &CancelToken,
     ) -> Result<Reply, TxnError> {
-        Ok(unless_canceled(cancel, self.call(None, txn, body)).await??)
+        Ok(unless_canceled(cancel, self.call(None, txn, body, expected)).await??)
+    }
+
+    /// What has become of a commit that was proposed here under the lease `lease`, which is over, and of which the
+    /// store can say no more than `reason`.
+    pub async fn find_commit(
+        &self,
+        identity: &TxnIdentity,
+        lease: u64,
+        reason: String,
+    ) -> Result<Timestamp, TxnError> {
+        let body = Body::FindCommit(FindCommit { identity: identity.into(), lease });
+        match self.call(None, None, body, None).await {
+            Ok(Reply { outcome: Outcome::Committed(ts), .. }) => Ok(Timestamp(ts)),
+            Err(Failed::NoSession) => Err(changed_leaseholder()),
+            _ => Err(TxnError::Ambiguous(reason)),
+        }
     }
 
     /// The answer to requests that came here, where there is no leaseholder.
     pub fn refuse(&self) -> Bytes {
-        let leaseholder = Some(self.leaseholder.load(Ordering::SeqCst));
+        let leaseholder = match self.hints {
+            Hints::OfStore => self.hint(),
+            Hints::Only(_) => Some(self.leaseholder.load(Ordering::SeqCst)),
+        };
         let answer = Answer {
             version: WIRE_VERSION,
             now: self.store.hlc().last().0,
@@ -163,9 +247,17 @@ impl RemoteLeaseholder {
 
     /// Sends a request until it is answered, or in vain for too long. `of`: whose step it is. That it stays,
     /// even if this gateway goes on as a new one: there nobody knows what was taken of it before.
-    async fn call(&self, of: Option<Gateway>, txn: Option<TxnRef>, body: Body) -> Result<Reply, Failed> {
+    async fn call(
+        &self,
+        of: Option<Gateway>,
+        txn: Option<TxnRef>,
+        body: Body,
+        expected: Option<Watch>,
+    ) -> Result<Reply, Failed> {
         let env = self.store.env();
-        let mut request = Request { txn, body: Some(body), ..Request::default() };
+        let expected = expected.map(|Watch { lease, count }| WatchRef { lease, count });
+        let mut request = Request { txn, body: Some(body), expected, ..Request::default() };
+        let mut changes = self.store.lease_changes();
         let (mut failing_since, mut pause) = (None, FIRST_PAUSE);
         let mut unknown = None;
         loop {
@@ -176,12 +268,10 @@ impl RemoteLeaseholder {
                 let text = format!("a request of {} bytes exceeds the limit", encoded.len());
                 return Err(Failed::TooLarge(TxnError::TooLarge(text)));
             }
-            let reason = match self.remote.call(node, encoded).await {
+            let reason = match self.ask(node, encoded, &mut changes).await {
                 Ok(answer) => match self.take(&answer) {
                     Ok(Reply { outcome: Outcome::NotLeaseholder(not), .. }) => {
-                        if let Some(leaseholder) = not.leaseholder {
-                            self.leaseholder.store(leaseholder, Ordering::SeqCst);
-                        }
+                        self.turn_from(node, not.leaseholder);
                         format!("node {node} does not hold the lease")
                     }
                     Ok(Reply { outcome: Outcome::GatewayGone(_), .. }) => {
@@ -204,8 +294,12 @@ impl RemoteLeaseholder {
                         malformed.to_string()
                     }
                 },
-                Err(CallError::NotSent(reason)) => reason,
+                Err(CallError::NotSent(reason)) => {
+                    self.turn_from(node, None);
+                    reason
+                }
                 Err(CallError::Unknown(reason)) => {
+                    self.turn_from(node, None);
                     unknown = Some(reason.clone());
                     reason
                 }
@@ -215,8 +309,36 @@ impl RemoteLeaseholder {
             if now - since > PATIENCE.as_nanos() as u64 {
                 return Err(unknown.map_or(Failed::NotSent(reason), Failed::Unknown));
             }
-            env.runtime.sleep(pause).await;
+            tokio::select! {
+                biased;
+                true = changes.changed() => {
+                    if let Some(leaseholder) = self.hint() {
+                        self.leaseholder.store(leaseholder, Ordering::SeqCst);
+                    }
+                }
+                () = env.runtime.sleep(pause) => {}
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends a request once. Where the lease is heard to have moved, its answer is not awaited any more.
+    async fn ask(
+        &self,
+        node: NodeId,
+        request: Bytes,
+        changes: &mut LeaseChanges,
+    ) -> Result<Bytes, CallError> {
+        let mut call = self.remote.call(node, request);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut call => return answer,
+                true = changes.changed() => {}
+            }
+            if self.hint().is_some_and(|hint| hint != node) {
+                return Err(CallError::Unknown("the lease has moved".into()));
+            }
         }
     }
 
@@ -238,9 +360,17 @@ impl RemoteLeaseholder {
         if answer.version != WIRE_VERSION {
             return Err(malformed());
         }
-        self.store.hlc().observe(Timestamp(answer.now));
+        if !self.store.observe(Timestamp(answer.now)) {
+            return Err(clock_too_far_ahead());
+        }
         self.gc_threshold.fetch_max(answer.gc_threshold, Ordering::SeqCst);
-        Ok(Reply { lease: answer.lease, outcome: answer.outcome.ok_or_else(malformed)? })
+        let watch = Watch { lease: answer.lease, count: answer.watch_count };
+        {
+            // Answers may overtake one another.
+            let mut newest = self.watch.lock();
+            *newest = watch.max(*newest);
+        }
+        Ok(Reply { lease: answer.lease, watch, outcome: answer.outcome.ok_or_else(malformed)? })
     }
 
     /// This gateway was taken for dead: it goes on as a new one.
@@ -258,15 +388,23 @@ impl RemoteLeaseholder {
     }
 }
 
-/// Keeps the leaseholder from pinning, while this gateway has nothing to ask, what nobody reads.
+/// A node's clock shows what no clock within its limits can.
+pub fn clock_too_far_ahead() -> TxnError {
+    TxnError::Unavailable("the clock of another node is further ahead than clocks may be".into())
+}
+
+/// Tells the leaseholder, while this gateway has nothing to ask, that it lives and what it reads: a leaseholder that
+/// has changed does not know. That nothing is read any more is told once.
 async fn announce(link: Weak<RemoteLeaseholder>) {
     loop {
         let Some(env) = link.upgrade().map(|link| link.store.env().clone()) else { return };
         env.runtime.sleep(ANNOUNCE_EVERY).await;
         let Some(link) = link.upgrade() else { return };
         let announced = *link.announced.lock();
-        if announced != (link.live.oldest().0, link.oldest_txn()) {
-            let _ = link.look(None, Body::Announce(Announce {}), &CancelToken::default()).await;
+        let oldest_read = link.live.oldest().0;
+        let has_something = oldest_read != 0 || !link.numbers.lock().open.is_empty();
+        if has_something || announced != (oldest_read, link.oldest_txn()) {
+            let _ = link.look(None, Body::Announce(Announce {}), None, &CancelToken::default()).await;
         }
     }
 }
@@ -279,6 +417,8 @@ pub struct RemoteSession {
     gateway: Gateway,
     txn: TxnRef,
     is_over: bool,
+    /// The leaseholder does not know it any more.
+    is_lost: bool,
 }
 
 impl RemoteSession {
@@ -286,12 +426,17 @@ impl RemoteSession {
     pub fn new(link: Arc<RemoteLeaseholder>, session: u64, lock_timeout: Option<Duration>) -> RemoteSession {
         let lock_timeout = lock_timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
         let txn = TxnRef { number: 0, step: 0, session, lock_timeout };
-        RemoteSession { link, gateway: Gateway::default(), txn, is_over: false }
+        RemoteSession { link, gateway: Gateway::default(), txn, is_over: false, is_lost: false }
     }
 
     /// Whether there is something to end.
     pub fn is_open(&self) -> bool {
         self.txn.number > 0 && !self.is_over
+    }
+
+    /// Whether the leaseholder has said that it does not know it any more.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// For looks that are to see the transaction's intents.
@@ -300,15 +445,22 @@ impl RemoteSession {
     }
 
     /// Takes a step.
-    pub async fn step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, TxnError> {
-        Ok(self.take_step(body, cancel).await?)
+    pub async fn step(
+        &mut self,
+        body: Body,
+        expected: Option<Watch>,
+        cancel: &CancelToken,
+    ) -> Result<Reply, TxnError> {
+        let taken = self.take_step(body, expected, cancel).await;
+        self.is_lost |= matches!(taken, Err(Failed::NoSession));
+        Ok(taken?)
     }
 
     /// Takes the last step, a commit. `None`: the leaseholder refused to begin the session with it, because
     /// the transaction began before its lease. Nothing of it is committed, and under an identity of its
     /// time it may be tried again.
     pub async fn commit(&mut self, body: Body, cancel: &CancelToken) -> Result<Option<Timestamp>, TxnError> {
-        let reply = self.take_step(body, cancel).await;
+        let reply = self.take_step(body, None, cancel).await;
         if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
             self.over();
         }
@@ -327,7 +479,7 @@ impl RemoteSession {
 
     /// Takes the last step, whatever it is.
     pub async fn last_step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, TxnError> {
-        let reply = self.take_step(body, cancel).await;
+        let reply = self.take_step(body, None, cancel).await;
         if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
             self.over();
         }
@@ -340,7 +492,12 @@ impl RemoteSession {
         self.last_step(Body::End(End { confirm_at: confirm_at.0 }), cancel).await.map(|_| ())
     }
 
-    async fn take_step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, Failed> {
+    async fn take_step(
+        &mut self,
+        body: Body,
+        expected: Option<Watch>,
+        cancel: &CancelToken,
+    ) -> Result<Reply, Failed> {
         if self.txn.number == 0 {
             self.gateway = self.link.gateway();
             let mut numbers = self.link.numbers.lock();
@@ -351,7 +508,7 @@ impl RemoteSession {
         self.txn.step += 1;
         let link = &self.link;
         let Cancel { number, step } = Cancel { number: self.txn.number, step: self.txn.step };
-        let mut call = std::pin::pin!(link.call(Some(self.gateway), Some(self.txn), body));
+        let mut call = std::pin::pin!(link.call(Some(self.gateway), Some(self.txn), body, expected));
         tokio::select! {
             biased;
             result = &mut call => return result,
@@ -391,7 +548,7 @@ impl Drop for RemoteSession {
         let task = async move {
             // Its number is announced as ended, so this is in vain only while older ones are open.
             while let Err(Failed::NotSent(_) | Failed::Unknown(_)) =
-                link.call(Some(gateway), Some(txn), Body::End(End { confirm_at: 0 })).await
+                link.call(Some(gateway), Some(txn), Body::End(End { confirm_at: 0 }), None).await
             {
                 link.store.env().runtime.sleep(LONGEST_PAUSE).await;
             }

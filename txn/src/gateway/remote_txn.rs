@@ -18,12 +18,13 @@ use crate::leaseholder::commit::{KeyWrite, TxnIdentity, changed_leaseholder};
 use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::read::{CHUNK_ROWS, Row, merge};
 use crate::leaseholder::slot::{KeyHash, Stamp};
+use crate::leaseholder::watched::Watch;
 use crate::wire::convert::{flatten, malformed, pieces};
 use crate::wire::{
-    Body, Chunk, Commit, CommitIntents, FoundPoint, Level, Lock, Locked, Outcome, OwnView, Points,
+    Body, Chunk, Commit, CommitIntents, Draw, FoundPoint, Level, Lock, Locked, Outcome, OwnView, Points,
     ReadLocked, Reads, Refresh, Rows, Span, Stage, TxnRef, Write, WriteIntents,
 };
-use crate::{Db, LockStrength, Scan, Txn, TxnError, TxnOptions, Value};
+use crate::{LockStrength, Scan, Txn, TxnError, TxnOptions, Value};
 
 /// Points asked for at once.
 const POINTS: usize = 256;
@@ -40,8 +41,8 @@ pub struct RemoteTxn {
     session: RemoteSession,
     /// Lease under which the stamps of its reads were taken; zero: it has none, `None`: of several.
     lease: Option<u64>,
-    /// Something was read at the present snapshot.
-    used_snapshot: bool,
+    /// What the last answer told of the watched span.
+    watch: Option<Watch>,
     /// Rows of a scan that were not shown yet.
     fetched: Option<Fetched>,
     /// Where a scan goes on, and with how many rows.
@@ -71,12 +72,12 @@ struct ChunkView {
 
 impl RemoteTxn {
     /// Nothing was asked for yet. `None`: the leaseholder is on this node.
-    pub fn new(db: &Db, options: &TxnOptions) -> Option<Box<RemoteTxn>> {
-        let Target::Remote(link) = &db.target else { return None };
+    pub(crate) fn new(target: &Target, options: &TxnOptions) -> Option<Box<RemoteTxn>> {
+        let Target::Remote(link) = target else { return None };
         Some(Box::new(RemoteTxn {
             session: RemoteSession::new(Arc::clone(link), options.session, options.lock_timeout),
             lease: Some(0),
-            used_snapshot: false,
+            watch: None,
             fetched: None,
             next_chunk: (Bytes::new(), 0),
             flushes: 0,
@@ -88,14 +89,19 @@ impl RemoteTxn {
         &self.session.link
     }
 
-    /// A snapshot was drawn.
-    pub fn drew_snapshot(&mut self) {
-        self.used_snapshot = false;
+    /// Whether there is something at the leaseholder.
+    pub fn has_begun(&self) -> bool {
+        self.session.is_open()
     }
 
-    /// The present snapshot is not to be drawn again.
-    pub fn keep_snapshot(&mut self) {
-        self.used_snapshot = true;
+    /// Whether what it had at the leaseholder is gone.
+    pub fn is_lost(&self) -> bool {
+        self.session.is_lost()
+    }
+
+    /// What others have committed into the watched span, as the last answer said.
+    pub fn watch(&self) -> Watch {
+        self.watch.unwrap_or_else(|| self.link().watch())
     }
 
     /// Stamps of reads were taken under `lease`.
@@ -129,37 +135,75 @@ impl Txn {
     }
 
     async fn ask_step(&mut self, body: Body) -> Result<Reply, TxnError> {
+        let expected = self.expected;
         let remote = self.remote.as_mut().expect("the leaseholder is on another node");
-        remote.session.step(body, &self.options.cancel).await
+        let reply = remote.session.step(body, expected, &self.options.cancel).await?;
+        remote.watch = Some(reply.watch);
+        Ok(reply)
     }
 
-    /// Looks at something at the snapshot. One that is collected before it was used is drawn again.
+    /// Looks at something; `draws`: a snapshot is drawn or moved by it.
+    async fn look(&mut self, body: Body, draws: bool) -> Result<Reply, TxnError> {
+        let remote = self.remote.as_mut().expect("the leaseholder is on another node");
+        let txn: Option<TxnRef> = self.intents.is_some().then(|| remote.session.reference());
+        let expected = self.expected.filter(|_| draws);
+        let reply = remote.link().look(txn, body, expected, &self.options.cancel).await?;
+        remote.watch = Some(reply.watch);
+        Ok(reply)
+    }
+
+    /// Looks at something at the snapshot, which is drawn by that where it must be.
     async fn look_at_snapshot(
         &mut self,
         body: impl Fn(Timestamp, Option<OwnView>) -> Body,
     ) -> Result<Reply, TxnError> {
-        loop {
-            let read_ts = self.snapshot().await?;
-            let body = body(read_ts, self.own_view());
-            let remote = self.remote.as_ref().expect("the leaseholder is on another node");
-            let txn = self.intents.is_some().then(|| remote.session.reference());
-            match remote.link().look(txn, body, &self.options.cancel).await {
-                Err(TxnError::SnapshotTooOld { .. })
-                    if !remote.used_snapshot && self.options.as_of.is_none() =>
-                {
-                    self.wants_snapshot = true;
-                }
-                reply => {
-                    let reply = reply?;
-                    self.remote().used_snapshot = true;
-                    return Ok(reply);
-                }
-            }
+        let draws = self.wants_snapshot && self.draws_remotely();
+        let read_ts = if draws { Timestamp::ZERO } else { self.snapshot().await? };
+        if draws {
+            self.pin_something().await?;
         }
+        let body = body(read_ts, self.own_view());
+        if self.options.as_of.is_some()
+            && let Some(outcome) = self.remote().link().read_here(&body)?
+        {
+            return Ok(Reply { lease: 0, watch: Watch::default(), outcome });
+        }
+        let reply = self.look(body, draws).await?;
+        if draws {
+            let drawn = match &reply.outcome {
+                Outcome::Points(found) => found.read_ts,
+                Outcome::Rows(found) => found.read_ts,
+                Outcome::Drawn(drawn) => *drawn,
+                _ => 0,
+            };
+            self.take_drawn(drawn)?;
+        }
+        Ok(reply)
+    }
+
+    /// Whether the leaseholder draws its snapshots: it knows what was acknowledged before.
+    pub(crate) fn draws_remotely(&self) -> bool {
+        self.remote.is_some() && self.options.as_of.is_none() && !self.db.config.faults.own_snapshots
+    }
+
+    /// Has the leaseholder draw a snapshot.
+    pub(crate) async fn draw_remotely(&mut self) -> Result<(), TxnError> {
+        self.look_at_snapshot(|_, _| Body::Draw(Draw {})).await.map(|_| ())
+    }
+
+    /// The leaseholder has drawn a snapshot. With the request it was told of an earlier timestamp that is pinned here,
+    /// so nothing that the snapshot needs is collected.
+    fn take_drawn(&mut self, drawn: u64) -> Result<(), TxnError> {
+        let drawn = Timestamp(drawn);
+        let pin = self.pin.as_ref().expect("pinned before it was asked for");
+        if !self.keeps_pin() && !self.live().repin_above(pin, drawn) || drawn <= self.read_ts {
+            return Err(malformed());
+        }
+        self.drew_snapshot(drawn);
+        Ok(())
     }
 
     pub(crate) async fn get_remotely(&mut self, key: &[u8]) -> Result<Option<Value>, TxnError> {
-        self.snapshot().await?;
         if let Some(written) = self.buffer.get(key, self.read_seq) {
             return Ok(written.value().cloned());
         }
@@ -250,18 +294,24 @@ impl Txn {
         }
         let key = Bytes::copy_from_slice(key);
         loop {
-            // A transaction that begins with a lock draws its snapshot above what it waited for; what is
-            // seen under the lock must be kept from collection all the same.
-            self.pin_something().await?;
-            let read_ts = if self.wants_snapshot { 0 } else { self.read_ts.0 };
+            // A transaction that begins with a lock has its snapshot drawn above what it waited for.
+            let draws = self.wants_snapshot && self.draws_remotely();
+            if draws {
+                self.pin_something().await?;
+            } else {
+                self.snapshot().await?;
+            }
+            let read_ts = if draws { 0 } else { self.read_ts.0 };
             let read = Some(ReadLocked { read_ts, own: self.own_view() });
             let reply = self.ask_step(Body::Lock(Lock { key: key.clone(), exclusive: true, read })).await?;
-            let Outcome::Locked(Locked { value, ts, newer, is_own }) = reply.outcome else {
+            let Outcome::Locked(Locked { value, ts, newer, is_own, read_ts }) = reply.outcome else {
                 return Err(malformed());
             };
             self.locks.took(key.clone(), hash, LockStrength::Exclusive);
+            if draws {
+                self.take_drawn(read_ts)?;
+            }
             if is_own {
-                self.snapshot().await?;
                 return Ok(value);
             }
             if newer {
@@ -269,13 +319,11 @@ impl Txn {
                 continue;
             }
             let ts = Timestamp(ts);
+            assert!(ts < self.read_ts, "now is above every commit");
             // The leaseholder knows what was seen; here it only matters that something was.
             let seen = Seen { ts, upto: ts, stamp: Stamp(0) };
             self.locks.find_mut(&key, hash).expect("just locked").seen.get_or_insert(seen);
-            self.snapshot().await?;
-            assert!(ts < self.read_ts, "now is above every commit");
             self.statement_has_read = true;
-            self.remote().used_snapshot = true;
             return Ok(value);
         }
     }
@@ -299,10 +347,9 @@ impl Txn {
         scan: &Scan,
         row: &mut Row<'_>,
     ) -> Result<Option<Bytes>, TxnError> {
-        self.snapshot().await?;
-        let view = self.chunk_view();
+        let (view, draws) = (self.chunk_view(), self.wants_snapshot);
         let mut fetched = match self.remote().fetched.take() {
-            Some(fetched) if fetched.left == *scan && fetched.view == view => fetched,
+            Some(fetched) if !draws && fetched.left == *scan && fetched.view == view => fetched,
             _ => self.fetch(scan).await?,
         };
         let Fetched { left, rows, resume, .. } = &mut fetched;
@@ -356,7 +403,7 @@ impl Txn {
             Body::Chunk(Chunk { span, reverse: scan.reverse, read_ts: read_ts.0, own, max_rows })
         };
         let reply = self.look_at_snapshot(ask).await?;
-        let Outcome::Rows(Rows { rows, resume }) = reply.outcome else { return Err(malformed()) };
+        let Outcome::Rows(Rows { rows, resume, .. }) = reply.outcome else { return Err(malformed()) };
         let most = u32::try_from(CHUNK_ROWS).expect("a chunk has few thousand rows");
         self.remote().next_chunk = (resume.clone().unwrap_or_default(), (max_rows * GROWTH).min(most));
         Ok(Fetched { left: scan.clone(), view: self.chunk_view(), rows: rows.into(), resume })
@@ -389,9 +436,7 @@ impl Txn {
             let points = piece.points.len();
             let has_intents = self.intents.is_some();
             let body = Body::Refresh(Refresh { reads: piece, after: after.0, upto: upto.0, has_intents });
-            let txn: Option<TxnRef> = has_intents.then(|| self.remote().session.reference());
-            let link = Arc::clone(self.remote().link());
-            let reply = link.look(txn, body, &self.options.cancel).await?;
+            let reply = self.look(body, true).await?;
             let Outcome::Stamps(found) = reply.outcome else { return Err(malformed()) };
             if found.stamps.len() != points {
                 return Err(malformed());

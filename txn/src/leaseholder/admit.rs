@@ -78,13 +78,13 @@ impl Leaseholder {
                 match set.standing(ts) {
                     Standing::Clear => return Ok(()),
                     Standing::Choosing => self.store.env().runtime.yield_now().await,
-                    Standing::Poisoned => return Err(outcome_unknown()),
-                    Standing::InTheWay => unless_canceled(cancel, set.released()).await?,
+                    Standing::Poisoned => return Err(self.outcome_unknown()),
+                    Standing::InTheWay => self.unless_over(cancel, set.released()).await?,
                 }
             },
             Obstacle::Commit(holder) => {
-                unless_canceled(cancel, holder.finished()).await?;
-                if holder.is_lost() { Err(outcome_unknown()) } else { Ok(()) }
+                self.unless_over(cancel, holder.finished()).await?;
+                if holder.is_lost() { Err(self.outcome_unknown()) } else { Ok(()) }
             }
         }
     }
@@ -99,12 +99,18 @@ impl Leaseholder {
         while self.slots.has_writer(hash)
             && let Some(set) = self.latches.holding(key)
         {
-            unless_canceled(cancel, set.released()).await?;
+            self.unless_over(cancel, set.released()).await?;
             if set.is_poisoned() {
-                return Err(outcome_unknown());
+                return Err(self.outcome_unknown());
             }
         }
         Ok(())
+    }
+
+    /// The answer where a poisoned latch or a lost transaction is in the way.
+    pub(super) fn outcome_unknown(&self) -> TxnError {
+        let unknown = "the outcome of an earlier commit is unknown until the lease changes";
+        self.lease().err().unwrap_or_else(|| TxnError::Unavailable(unknown.into()))
     }
 }
 
@@ -126,9 +132,4 @@ pub fn behind(key: &[u8]) -> Vec<u8> {
     end.extend_from_slice(key);
     end.push(0);
     end
-}
-
-/// The answer where a poisoned latch or a lost transaction is in the way.
-pub fn outcome_unknown() -> TxnError {
-    TxnError::Unavailable("the outcome of an earlier commit is unknown until this node restarts".into())
 }

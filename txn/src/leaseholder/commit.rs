@@ -23,7 +23,6 @@ use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite, VersionWrite};
 use cairn_kv::mvcc::TxnId;
 use cairn_kv::{Timestamp, local_keys, mvcc};
 
-use super::admit::outcome_unknown;
 use super::intent_holder::IntentHolder;
 use super::latch::{HashedKey, LatchGuard};
 use super::lock::{Patience, TakenLock};
@@ -35,6 +34,7 @@ use super::{Leaseholder, Own};
 use crate::gateway::buffer::Values;
 use crate::gateway::held_locks::{HeldLock, Seen};
 use crate::gateway::read_set::ReadSet;
+use crate::wire::NodeId;
 use crate::{Isolation, LockStrength, TxnError};
 
 /// What identifies a transaction in what it writes.
@@ -66,6 +66,8 @@ pub struct KeyWrite {
 pub struct CommitRequest<'a> {
     /// Who.
     pub who: Requester,
+    /// The node of its gateway.
+    pub node: NodeId,
     /// Its identity.
     pub identity: TxnIdentity,
     /// Its isolation level.
@@ -87,11 +89,13 @@ pub struct CommitRequest<'a> {
 impl Leaseholder {
     /// Commits; returns the commit timestamp.
     pub async fn commit(self: &Arc<Leaseholder>, request: CommitRequest<'_>) -> Result<Timestamp, TxnError> {
-        let CommitRequest { who, identity, isolation, read_ts, mut writes, absent, locks, reads, patience } =
-            request;
+        let CommitRequest { who, node, identity, isolation, read_ts, mut writes, absent, .. } = request;
+        let CommitRequest { locks, reads, patience, .. } = request;
         let lease = self.lease()?;
         // The locks taken on the way go when this function ends, behind the latches.
-        let (latch, _taken) = self.latch_for_write(who, None, &mut writes, patience).await?;
+        let (mut latch, _taken) = self.latch_for_write(who, None, &mut writes, patience).await?;
+        let last = &writes.last().expect("a commit writes").key;
+        let is_watched = latch.watch(self.watched.begin(node, &writes[0].key, last));
         let own = Own { latch: Some(&latch), holder: None };
         let serializable = isolation == Isolation::Serializable;
         self.validate_writes(&writes, isolation, read_ts, None)?;
@@ -99,14 +103,16 @@ impl Leaseholder {
             && !self.faults.blind_bulk
             && let Some(taken) = self.see_committed(&mut writes)?.iter().position(|exists| *exists)
         {
+            self.confirm_newest().await?;
             return Err(TxnError::Exists { key: writes[taken].key.clone() });
         }
         if serializable {
             self.validate_written_reads(&writes, reads, read_ts)?;
         }
         // A blind write says nothing of the versions it supersedes: only now is surely above them.
-        let may_stay =
-            serializable && writes.iter().all(|write| write.seen.is_some_and(|seen| seen.ts < read_ts));
+        let may_stay = serializable
+            && !is_watched
+            && writes.iter().all(|write| write.seen.is_some_and(|seen| seen.ts < read_ts));
         let commit_ts = self.choose_timestamp(&latch, may_stay.then_some(read_ts)).await?;
         for lock in locks {
             if let Some(seen) = lock.seen
@@ -139,7 +145,7 @@ impl Leaseholder {
                 self.confirm_lock(lock, seen, ts, own, patience).await?;
             }
         }
-        Ok(())
+        self.confirm_read(ts).await
     }
 
     async fn confirm_lock(
@@ -178,9 +184,9 @@ impl Leaseholder {
                 Ok(latch) => latch,
                 Err((back, other)) => {
                     keys = back;
-                    super::admit::unless_canceled(patience.cancel, other.released()).await?;
+                    self.unless_over(patience.cancel, other.released()).await?;
                     if other.is_poisoned() {
-                        return Err(outcome_unknown());
+                        return Err(self.outcome_unknown());
                     }
                     continue;
                 }

@@ -18,9 +18,11 @@ use super::intent_holder::IntentHolder;
 use super::lock::Patience;
 use super::propose::no_timestamp;
 use super::record::{RECORD_FORMAT, RecordSpan, RecordStatus, TxnRecord};
+use super::watched::InFlight;
 use super::{Leaseholder, Own};
 use crate::gateway::held_locks::HeldLock;
 use crate::gateway::read_set::ReadSet;
+use crate::wire::NodeId;
 use crate::{Isolation, TxnError};
 
 /// Spans listed in a committed record; more are merged.
@@ -30,6 +32,8 @@ const RECORD_SPANS: usize = 64;
 pub struct CommitIntents<'a> {
     /// The transaction.
     pub holder: &'a Arc<IntentHolder>,
+    /// The node of its gateway.
+    pub node: NodeId,
     /// Rolled-back sequence numbers, both ends included.
     pub ignored: &'a [(SeqNum, SeqNum)],
     /// Its isolation level.
@@ -51,7 +55,9 @@ impl Leaseholder {
         self: &Arc<Leaseholder>,
         request: CommitIntents<'_>,
     ) -> Result<Timestamp, TxnError> {
-        let CommitIntents { holder, ignored, isolation, read_ts, locks, reads, patience } = request;
+        let CommitIntents { holder, node, ignored, isolation, read_ts, locks, reads, patience } = request;
+        let bounds = holder.written_bounds();
+        let watched = bounds.and_then(|(low, high)| self.watched.begin(node, &low, &high));
         let commit_ts = loop {
             if let Some(ts) = holder.settle(|_| self.store.hlc().try_now()) {
                 break ts;
@@ -75,7 +81,7 @@ impl Leaseholder {
         }
         let (sender, outcome) = oneshot::channel();
         let ignored = ignored.iter().flat_map(|(first, last)| [*first, *last]).collect();
-        let task = decide(Arc::clone(self), Arc::clone(holder), ignored, commit_ts, sender);
+        let task = decide(Arc::clone(self), Arc::clone(holder), ignored, (commit_ts, watched), sender);
         self.store.env().runtime.spawn("commit of a large transaction", Box::pin(task));
         outcome.await.unwrap_or_else(|_| Err(TxnError::Ambiguous("the node is stopping".into())))
     }
@@ -105,7 +111,7 @@ async fn decide(
     leaseholder: Arc<Leaseholder>,
     holder: Arc<IntentHolder>,
     ignored_seqs: Vec<u32>,
-    commit_ts: Timestamp,
+    (commit_ts, watched): (Timestamp, Option<InFlight>),
     answer: oneshot::Sender<Result<Timestamp, TxnError>>,
 ) {
     let identity = &holder.identity;
@@ -137,11 +143,14 @@ async fn decide(
         Ok(()) => {
             // Decided and durable. Whoever meets what is left of it waits for it, this client, too.
             leaseholder.committed(commit_ts);
+            drop(watched);
             let _ = answer.send(Ok(commit_ts));
             end(&leaseholder, &holder, commit_ts, &ignored_seqs).await;
         }
         Err(error @ TxnError::Ambiguous(_)) => {
             holder.lose();
+            // In flight for as long as the lease lasts.
+            std::mem::forget(watched);
             let _ = answer.send(Err(error));
         }
         Err(error) => {

@@ -38,7 +38,7 @@
 //! writers are distinct, being drawn from one clock.
 //!
 //! A set whose outcome is unknown is *poisoned* and never released: reads that would have to know
-//! fail until the node has restarted.
+//! fail until the lease changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,6 +49,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::slot::{KeyHash, Slots};
+use super::watched::InFlight;
 
 /// A key with its hash.
 pub type HashedKey = (Bytes, KeyHash);
@@ -170,7 +171,7 @@ impl Latches {
         for (_, hash) in &set.keys {
             self.slots.enter(*hash);
         }
-        Ok(LatchGuard { latches: Arc::clone(self), set, wrote: false })
+        Ok(LatchGuard { latches: Arc::clone(self), set, wrote: false, watched: None })
     }
 
     /// An active set that a read of `key` at `read_ts` cannot pass at once. Called when the key's slot
@@ -221,9 +222,17 @@ pub struct LatchGuard {
     latches: Arc<Latches>,
     set: Arc<LatchSet>,
     wrote: bool,
+    /// What is written is watched.
+    watched: Option<InFlight>,
 }
 
 impl LatchGuard {
+    /// Keeps `in_flight` for as long as the latches; whether there is something to keep.
+    pub fn watch(&mut self, in_flight: Option<InFlight>) -> bool {
+        self.watched = in_flight;
+        self.watched.is_some()
+    }
+
     /// Chooses the timestamp: `choose` runs while readers wait and must look at the timestamp cache
     /// only there. `None` leaves the set latched, to choose again.
     pub fn choose(&self, choose: impl FnOnce() -> Option<Timestamp>) -> Option<Timestamp> {
@@ -249,7 +258,7 @@ impl LatchGuard {
         self.wrote = false;
     }
 
-    /// The outcome is unknown: the keys stay latched until the node restarts.
+    /// The outcome is unknown: the keys stay latched for as long as the lease lasts.
     pub fn poison(self) {
         self.set.poisoned.store(true, Ordering::SeqCst);
         self.set.notify.notify_waiters();

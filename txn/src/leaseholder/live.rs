@@ -57,6 +57,16 @@ impl LiveTxns {
         inner.pinned[pin.0] = ts;
     }
 
+    /// Moves a pin forward to a timestamp that was drawn elsewhere; false: it is not above the pin.
+    pub fn repin_above(&self, pin: &Pin, ts: Timestamp) -> bool {
+        let mut inner = self.inner.lock();
+        let is_above = ts > inner.pinned[pin.0];
+        if is_above {
+            inner.pinned[pin.0] = ts;
+        }
+        is_above
+    }
+
     /// Pins what another node's gateway announces as the oldest of its read timestamps (zero: none), as
     /// far as it is not collected yet, in place of what it has announced before.
     pub fn announce(&self, pin: Option<Pin>, oldest: Timestamp) -> Option<Pin> {

@@ -77,6 +77,7 @@ impl Leaseholder {
         // Writers of large transactions lay intents after asking this table under latches; so first the
         // latches, then the intents.
         self.settle_lock(who, own, key, hash, strength, patience).await?;
+        self.check_tenure()?;
         Ok(Some(taken))
     }
 
@@ -133,15 +134,17 @@ impl Leaseholder {
     async fn wait_in_queue(&self, mut waiting: Waiting, patience: Patience<'_>) -> Result<(), TxnError> {
         let deadlock = |cycle| TxnError::Deadlock { cycle };
         let Some(timeout) = patience.timeout else {
-            let granted = super::admit::unless_canceled(patience.cancel, waiting.granted()).await?;
+            let granted = self.unless_over(patience.cancel, waiting.granted()).await?;
             return granted.map_err(deadlock);
         };
         let mut sleep = self.store.env().runtime.sleep(timeout);
-        tokio::select! {
-            biased;
-            () = patience.cancel.canceled() => Err(TxnError::Canceled),
-            granted = waiting.granted() => granted.map_err(deadlock),
-            () = &mut sleep => Err(TxnError::LockTimeout),
-        }
+        let granted = async {
+            tokio::select! {
+                biased;
+                granted = waiting.granted() => granted.map_err(deadlock),
+                () = &mut sleep => Err(TxnError::LockTimeout),
+            }
+        };
+        self.unless_over(patience.cancel, granted).await?
     }
 }

@@ -10,6 +10,8 @@
 //!   [`commit_intents`], [`resolve`]
 //! - [`record`], [`recovery`]: records of transactions with intents, and what a restart makes of them
 //! - [`serve`], [`session`]: requests of other nodes' gateways
+//! - [`tenure`]: from when to when all of this holds
+//! - [`watched`]: commits that gateways want to know of
 //!
 //! The local gateway calls it as functions on plain arguments ([`crate::wire`] tells of the others). There
 //! is one range until ranges split.
@@ -31,7 +33,9 @@ pub mod resolve;
 pub mod serve;
 pub mod session;
 pub mod slot;
+pub mod tenure;
 pub mod timestamp_cache;
+pub mod watched;
 pub mod write_intents;
 
 use std::sync::Arc;
@@ -39,7 +43,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_kv::Timestamp;
 use cairn_kv::engine::Engine;
-use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Lease, Store};
 use parking_lot::Mutex;
 
@@ -50,8 +53,9 @@ use self::lock_table::{LockTable, Owner};
 use self::session::Gateways;
 use self::slot::Slots;
 use self::timestamp_cache::TimestampCache;
+use self::watched::Watched;
 use crate::garbage::Sweeps;
-use crate::{Faults, TxnError};
+use crate::{CancelToken, DbConfig, Faults, TxnError};
 
 /// What a range's leaseholder knows in memory.
 pub struct Leaseholder {
@@ -71,8 +75,12 @@ pub struct Leaseholder {
     pub live: LiveTxns,
     /// Mistakes planted by tests.
     pub faults: Faults,
-    /// The lease that all of this was gathered under.
-    lease: Mutex<Lease>,
+    /// The lease that all of this is gathered under.
+    pub(crate) lease: Lease,
+    /// Set when that is over.
+    ended: CancelToken,
+    /// Commits into the watched span.
+    pub watched: Arc<Watched>,
     /// Reads below it fail (R4); only rises, ahead of the replicated one.
     gc_threshold: AtomicU64,
     /// Highest commit timestamp so far.
@@ -94,20 +102,21 @@ pub struct Own<'a> {
 }
 
 impl Leaseholder {
-    /// Begins under the store's present lease.
-    pub fn new(store: Arc<Store>, faults: Faults) -> Result<Leaseholder, TxnError> {
-        let lease = store.lease(FIRST_RANGE).ok_or_else(no_lease)?;
+    /// Begins under `lease`.
+    pub fn new(store: Arc<Store>, lease: Lease, config: &DbConfig) -> Leaseholder {
         let thresholds = store.thresholds();
         let floor = lease.start.max(thresholds.tombstone).max(thresholds.gc);
         let slots = Arc::new(Slots::default());
-        Ok(Leaseholder {
+        Leaseholder {
             cache: TimestampCache::new(Arc::clone(&slots), floor),
             latches: Arc::new(Latches::new(Arc::clone(&slots))),
             locks: LockTable::new(),
             holders: IntentHolders::default(),
             live: LiveTxns::new(thresholds.gc),
-            faults,
-            lease: Mutex::new(lease),
+            faults: config.faults,
+            lease,
+            ended: CancelToken::default(),
+            watched: Watched::new(config.watched.clone(), lease.sequence, store.identity().store),
             gc_threshold: AtomicU64::new(thresholds.gc.0),
             // What an earlier life wrote may still have to be collected.
             last_commit: AtomicU64::new(floor.0),
@@ -116,7 +125,12 @@ impl Leaseholder {
             next_owner: AtomicU64::new(1),
             slots,
             store,
-        })
+        }
+    }
+
+    /// The tenure is over: whoever waits is told.
+    pub fn end(&self) {
+        self.ended.cancel();
     }
 
     /// The engine.
@@ -129,19 +143,6 @@ impl Leaseholder {
     #[inline]
     pub fn new_owner(&self) -> Owner {
         self.next_owner.fetch_add(1, Ordering::SeqCst)
-    }
-
-    /// The lease to evaluate a command under. What was gathered under an earlier one is made good:
-    /// every read counts as having been at the new one's start, every stamp as changed.
-    pub fn lease(&self) -> Result<Lease, TxnError> {
-        let lease = self.store.lease(FIRST_RANGE).ok_or_else(no_lease)?;
-        let mut known = self.lease.lock();
-        if known.sequence != lease.sequence {
-            self.cache.raise_floor(lease.start);
-            self.slots.wrote_span();
-            *known = lease;
-        }
-        Ok(lease)
     }
 
     /// Fails for a read below the garbage collection threshold. Asked after iterators are open (R4).

@@ -33,6 +33,8 @@ impl Leaseholder {
         effects: Effects,
         mut latch: Option<LatchGuard>,
     ) -> Result<(), TxnError> {
+        // What is proposed without support is refused: it could wait for ever.
+        self.confirm_newest().await?;
         if let Some(latch) = &mut latch {
             latch.will_write();
         }
@@ -41,7 +43,36 @@ impl Leaseholder {
         let mut under_way = UnderWay { leaseholder: Arc::clone(self), latch, outcome: Some(outcome) };
         let outcome = under_way.outcome.as_mut().expect("just put there").await;
         under_way.outcome = None;
-        settle(under_way.latch.take(), outcome)
+        self.settle(under_way.latch.take(), outcome)
+    }
+
+    /// Releases the latches as the outcome allows.
+    fn settle(
+        &self,
+        latch: Option<LatchGuard>,
+        outcome: Result<Applied, ProposeError>,
+    ) -> Result<(), TxnError> {
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(ProposeError::Unavailable(reason)) => {
+                if let Some(mut latch) = latch {
+                    latch.did_not_write();
+                }
+                Err(self.lease().err().unwrap_or(TxnError::Unavailable(reason)))
+            }
+            Err(error @ ProposeError::TooLarge { .. }) => {
+                if let Some(mut latch) = latch {
+                    latch.did_not_write();
+                }
+                Err(TxnError::TooLarge(error.to_string()))
+            }
+            Err(ProposeError::Ambiguous(reason)) => {
+                if let Some(latch) = latch {
+                    latch.poison();
+                }
+                Err(TxnError::Ambiguous(reason))
+            }
+        }
     }
 }
 
@@ -49,37 +80,13 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(outcome) = self.outcome.take() {
             let latch = self.latch.take();
+            let leaseholder = Arc::clone(&self.leaseholder);
             let rest = async move {
-                if let Err(error) = settle(latch, outcome.await) {
+                if let Err(error) = leaseholder.settle(latch, outcome.await) {
                     tracing::warn!(%error, "a command whose client is gone failed");
                 }
             };
             self.leaseholder.store.env().runtime.spawn("abandoned command", Box::pin(rest));
-        }
-    }
-}
-
-/// Releases the latches as the outcome allows.
-fn settle(latch: Option<LatchGuard>, outcome: Result<Applied, ProposeError>) -> Result<(), TxnError> {
-    match outcome {
-        Ok(_) => Ok(()),
-        Err(ProposeError::Unavailable(reason)) => {
-            if let Some(mut latch) = latch {
-                latch.did_not_write();
-            }
-            Err(TxnError::Unavailable(reason))
-        }
-        Err(error @ ProposeError::TooLarge { .. }) => {
-            if let Some(mut latch) = latch {
-                latch.did_not_write();
-            }
-            Err(TxnError::TooLarge(error.to_string()))
-        }
-        Err(ProposeError::Ambiguous(reason)) => {
-            if let Some(latch) = latch {
-                latch.poison();
-            }
-            Err(TxnError::Ambiguous(reason))
         }
     }
 }

@@ -97,6 +97,7 @@ impl Leaseholder {
         };
         let found = mvcc::get(self.engine(), key, ts, out)?;
         self.check_not_collected(ts)?;
+        self.confirm_read(ts).await?;
         let stamp = if found.newer { stamp.before_last_write() } else { stamp };
         Ok(FoundPoint { exists: found.exists, stamp })
     }
@@ -104,7 +105,8 @@ impl Leaseholder {
     /// Reads the newest version of a key that the reader, whose snapshot is `read_ts`, has locked
     /// exclusively, into `out`. Nobody writes the key while it is locked, so this is the version to
     /// change. The read is not recorded in the timestamp cache, where it would push the reader's own
-    /// write; if it comes to none, the commit makes up for it.
+    /// write; if it comes to none, the commit makes up for it. The caller has it confirmed
+    /// ([`Leaseholder::confirm_newest`]).
     pub fn read_locked(
         &self,
         key: &[u8],
@@ -144,7 +146,8 @@ impl Leaseholder {
     }
 
     /// Reads a chunk of an admitted span: shows committed rows, with own intents and what the reader has
-    /// `buffered` of the span (in the scan's order) merged in, later ones winning.
+    /// `buffered` of the span (in the scan's order) merged in, later ones winning. The caller has it confirmed
+    /// ([`Leaseholder::confirm_read`]).
     pub fn scan_chunk<'a>(
         self: &Arc<Leaseholder>,
         (start, end): (&Bytes, &Bytes),

@@ -93,7 +93,7 @@ impl Leaseholder {
                 }
             }
         }
-        Ok(())
+        self.confirm_read(upto).await
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         env.block_on(async move {
             let store = Store::open(seams, engine, StoreConfig::default()).await.expect("opens");
             let db = Db::open(store, DbConfig::default()).await.expect("opens");
-            let Target::Local(leaseholder) = &db.target else { unreachable!("it has the lease") };
+            let Target::Local(leaseholder) = db.target() else { unreachable!("it has the lease") };
             let (key, hash) = (b"k", KeyHash::of(b"k"));
             let read_ts = db.now().await.expect("now");
             let stamp = leaseholder.slots.stamp(hash);

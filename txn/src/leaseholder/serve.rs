@@ -19,51 +19,86 @@ use super::propose::no_timestamp;
 use super::read::OwnIntents;
 use super::session::{Begun, Found, Kept, Session};
 use super::slot::KeyHash;
+use super::watched::Watch;
 use super::write_intents::IntentRequest;
 use super::{Leaseholder, Own};
 use crate::gateway::held_locks::{HeldLocks, Seen};
 use crate::gateway::read_set::ReadSet;
+use crate::gateway::remote::clock_too_far_ahead;
 use crate::wire::convert::{add_reads, intervals, key_writes, malformed};
 use crate::wire::{
-    self, Answer, Body, Done, FoundPoint, FoundPoints, Gateway, Identity, Locked, NotLeaseholder, Outcome,
-    Request, Row, Rows, Stamps, TxnRef, WIRE_VERSION,
+    self, Answer, Body, Done, FoundPoint, FoundPoints, Gateway, Identity, Locked, NodeId, NotLeaseholder,
+    Outcome, Request, Row, Rows, Stamps, TxnRef, WIRE_VERSION, WatchRef,
 };
 use crate::{CancelToken, LockStrength, TxnError, garbage};
 
 /// An answer of rows or points takes no more once it has so many bytes.
-const ANSWER_BYTES: usize = 1 << 20;
+pub const ANSWER_BYTES: usize = 1 << 20;
 
 /// Bytes counted for a row or point beside key and value.
-const ROW_OVERHEAD: usize = 16;
+pub const ROW_OVERHEAD: usize = 16;
 
 /// The answer where all went well and nothing is to be told.
 const DONE: Outcome = Outcome::Done(Done {});
+
+/// An answer of rows that is being filled.
+pub struct Filling {
+    /// The rows so far.
+    pub rows: Vec<Row>,
+    bytes: usize,
+    max_rows: usize,
+}
+
+impl Filling {
+    /// No rows yet; at most `max_rows` are wanted.
+    pub fn new(max_rows: u32) -> Filling {
+        Filling { rows: Vec::new(), bytes: 0, max_rows: max_rows as usize }
+    }
+
+    /// Takes a row; says whether there is room for another one.
+    pub fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
+        self.bytes += key.len() + value.len() + ROW_OVERHEAD;
+        self.rows.push(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+        self.bytes < ANSWER_BYTES && self.rows.len() < self.max_rows
+    }
+}
 
 /// A transaction's step under way.
 struct Step<'a> {
     session: &'a Arc<Session>,
     kept: &'a mut Kept,
     patience: Patience<'a>,
+    /// The node of its gateway.
+    node: NodeId,
+    expected: Option<Watch>,
 }
 
 impl Leaseholder {
     /// Carries out an encoded request and returns the encoded answer. The caller drives it to its end,
     /// whether or not somebody still waits for the answer.
     pub async fn serve(self: &Arc<Leaseholder>, request: Bytes) -> Bytes {
-        // Before anything is done: stamps that are taken under a later lease must not pass for its own.
-        let lease = self.lease().map_or(0, |lease| lease.sequence);
-        let outcome = match Request::decode(request) {
-            Ok(request) => self.answer(request).await.unwrap_or_else(|error| Outcome::Failed(error.into())),
-            Err(_) => Outcome::Failed(malformed().into()),
+        let (node, mut outcome) = match Request::decode(request) {
+            Ok(request) => (request.gateway.node, self.answer(request).await),
+            Err(_) => (0, Err(malformed())),
         };
+        if let Err(TxnError::Retry { .. } | TxnError::Unavailable(_) | TxnError::Ambiguous(_)) = outcome {
+            // Under a lease that is over that is nobody's last word.
+            outcome = if self.is_over() { Ok(self.not_leaseholder()) } else { outcome };
+        }
         let answer = Answer {
             version: WIRE_VERSION,
             now: self.store.hlc().last().0,
-            lease,
+            lease: self.lease.sequence,
             gc_threshold: self.store.thresholds().gc.0,
-            outcome: Some(outcome),
+            watch_count: self.watched.watch(node).count,
+            outcome: Some(outcome.unwrap_or_else(|error| Outcome::Failed(error.into()))),
         };
         answer.encode_to_vec().into()
+    }
+
+    fn not_leaseholder(&self) -> Outcome {
+        let leaseholder = self.store.leaseholder_hint(FIRST_RANGE);
+        Outcome::NotLeaseholder(NotLeaseholder { leaseholder })
     }
 
     /// The node of `gateway` is dead, or its gateway was closed: ends its transactions. Locks are
@@ -77,15 +112,19 @@ impl Leaseholder {
             let version = request.version;
             return Err(TxnError::Unavailable(format!("a request of version {version} is not understood")));
         }
-        if request.range != FIRST_RANGE || self.lease().is_err() {
-            return Ok(Outcome::NotLeaseholder(NotLeaseholder { leaseholder: None }));
+        if request.range != FIRST_RANGE || self.is_over() {
+            return Ok(self.not_leaseholder());
         }
         self.pass(Timestamp(request.now)).await?;
-        match self.gateways.announce(&request, &self.live) {
+        let nanos = self.store.env().clock.monotonic_nanos();
+        match self.gateways.announce(&request, &self.live, nanos) {
             Some(over) => self.end_sessions(over),
             None => return Ok(Outcome::GatewayGone(Done {})),
         }
-        let Request { gateway, txn, body: Some(body), .. } = request else { return Err(malformed()) };
+        let Request { gateway, txn, expected, body: Some(body), .. } = request else {
+            return Err(malformed());
+        };
+        let expected = expected.map(|WatchRef { lease, count }| Watch { lease, count });
         let never = CancelToken::default();
         let sees_own_intents = match &body {
             Body::Points(points) => points.own.is_some(),
@@ -97,27 +136,65 @@ impl Leaseholder {
         if sees_own_intents && holder.is_none() {
             return Ok(Outcome::NoSession(Done {}));
         }
-        match body {
-            Body::Announce(_) => Ok(DONE),
+        let looked = match body {
+            Body::Announce(_) => return Ok(DONE),
             Body::Points(points) => self.serve_points(points, holder, &never).await,
             Body::Chunk(chunk) => self.serve_chunk(chunk, holder, &never).await,
             Body::Refresh(refresh) => self.serve_refresh(refresh, holder, &never).await,
-            Body::ClearSpan(span) => garbage::clear(self, &span.start, &span.end).await.map(|()| DONE),
+            Body::Draw(_) => {
+                let drawn = self.draw().await?;
+                self.confirm_read(drawn).await.map(|()| Outcome::Drawn(drawn.0))
+            }
+            Body::AskWatch(_) => return self.ask_watch(gateway.node).await.map(|_| DONE),
+            Body::FindCommit(find) if find.lease >= self.lease.sequence => return Ok(self.not_leaseholder()),
+            Body::FindCommit(find) => {
+                let found = self.find_commit(&find.identity)?;
+                return self.confirm_newest().await.map(|()| found);
+            }
+            Body::ClearSpan(span) => {
+                return garbage::clear(self, &span.start, &span.end).await.map(|()| DONE);
+            }
             Body::Cancel(cancel) => {
                 let txn = TxnRef { number: cancel.number, ..TxnRef::default() };
                 if let Found::Session(session) = self.gateways.session(gateway, txn, None) {
                     session.cancel(cancel.step);
                 }
-                Ok(DONE)
+                return Ok(DONE);
             }
-            step => self.serve_step(gateway, txn.ok_or_else(malformed)?, step).await,
-        }
+            step => return self.serve_step(gateway, txn.ok_or_else(malformed)?, step, expected).await,
+        }?;
+        self.expect(gateway.node, expected)?;
+        Ok(looked)
+    }
+
+    /// Fails where a plan for the snapshot that was just drawn or moved was made under another watch.
+    pub fn expect(&self, node: NodeId, expected: Option<Watch>) -> Result<(), TxnError> {
+        let is_so = expected.is_none_or(|expected| self.watched.is(node, expected));
+        if is_so { Ok(()) } else { Err(TxnError::Stale) }
+    }
+
+    /// What others than the gateway of `node` have committed into the watched span by now.
+    pub async fn ask_watch(&self, node: NodeId) -> Result<Watch, TxnError> {
+        let watch = self.unless_over(&CancelToken::default(), self.watched.settled(node)).await?;
+        self.confirm_newest().await?;
+        Ok(watch)
+    }
+
+    /// Draws a snapshot: above all that was acknowledged before, if the lease lasts.
+    async fn draw(&self) -> Result<Timestamp, TxnError> {
+        self.store.now().await.map_err(no_timestamp)
+    }
+
+    async fn drawn_unless_given(&self, read_ts: u64) -> Result<Timestamp, TxnError> {
+        if read_ts == 0 { self.draw().await } else { Ok(Timestamp(read_ts)) }
     }
 
     /// The node's clock passes `seen`, and its durable bound does: a later lease begins above it.
     async fn pass(&self, seen: Timestamp) -> Result<(), TxnError> {
+        if !self.store.observe(seen) {
+            return Err(clock_too_far_ahead());
+        }
         let hlc = self.store.hlc();
-        hlc.observe(seen);
         while hlc.bound() <= seen {
             self.store.now().await.map_err(no_timestamp)?;
         }
@@ -142,14 +219,14 @@ impl Leaseholder {
         let ignored = view.ignored();
         let intents = holder.as_ref().map(|holder| OwnIntents { holder, ignored: &ignored, seq: view.seq });
         let own = Own { latch: None, holder: holder.as_ref() };
+        let read_ts = self.drawn_unless_given(points.read_ts).await?;
         let (mut found, mut bytes, mut value) = (Vec::with_capacity(points.keys.len()), 0, Vec::new());
         for key in &points.keys {
             let written = intents.map(|intents| self.own_intent(intents, key)).transpose()?.flatten();
             let point = if let Some(written) = written {
                 FoundPoint { value: written.value().cloned(), stamp: 0, is_own: true }
             } else {
-                let (hash, ts) = (KeyHash::of(key), Timestamp(points.read_ts));
-                let read = self.read_point(key, hash, ts, own, cancel, &mut value).await?;
+                let read = self.read_point(key, KeyHash::of(key), read_ts, own, cancel, &mut value).await?;
                 let value = read.exists.then(|| Bytes::copy_from_slice(&value));
                 FoundPoint { value, stamp: read.stamp.0, is_own: false }
             };
@@ -159,7 +236,8 @@ impl Leaseholder {
             }
             found.push(point);
         }
-        Ok(Outcome::Points(FoundPoints { points: found }))
+        self.confirm_read(read_ts).await?;
+        Ok(Outcome::Points(FoundPoints { points: found, read_ts: read_ts.0 }))
     }
 
     async fn serve_chunk(
@@ -172,18 +250,15 @@ impl Leaseholder {
         let view = view.unwrap_or_default();
         let ignored = view.ignored();
         let intents = holder.as_ref().map(|holder| OwnIntents { holder, ignored: &ignored, seq: view.seq });
-        let read_ts = Timestamp(read_ts);
+        let read_ts = self.drawn_unless_given(read_ts).await?;
         let own = Own { latch: None, holder: holder.as_ref() };
         self.admit_scan(&span.start, &span.end, read_ts, own, cancel).await?;
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        let mut row = |key: &[u8], value: &[u8]| {
-            bytes += key.len() + value.len() + ROW_OVERHEAD;
-            rows.push(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
-            bytes < ANSWER_BYTES && rows.len() < max_rows as usize
-        };
+        let mut filling = Filling::new(max_rows);
+        let mut row = |key: &[u8], value: &[u8]| filling.take(key, value);
         let nothing = std::iter::empty();
         let read = self.scan_chunk((&span.start, &span.end), reverse, read_ts, intents, nothing, &mut row)?;
-        Ok(Outcome::Rows(Rows { rows, resume: read.resume }))
+        self.confirm_read(read_ts).await?;
+        Ok(Outcome::Rows(Rows { rows: filling.rows, resume: read.resume, read_ts: read_ts.0 }))
     }
 
     async fn serve_refresh(
@@ -193,7 +268,7 @@ impl Leaseholder {
         cancel: &CancelToken,
     ) -> Result<Outcome, TxnError> {
         let mut reads = ReadSet::default();
-        add_reads(&mut reads, &refresh.reads, self.lease()?.sequence, &self.slots);
+        add_reads(&mut reads, &refresh.reads, self.lease.sequence, &self.slots);
         let own = Own { latch: None, holder: holder.as_ref() };
         let span = (Timestamp(refresh.after), Timestamp(refresh.upto));
         self.refresh(&mut reads, span, own, cancel, |_| false).await?;
@@ -207,10 +282,11 @@ impl Leaseholder {
         gateway: Gateway,
         txn: TxnRef,
         body: Body,
+        expected: Option<Watch>,
     ) -> Result<Outcome, TxnError> {
         // A commit that may have been carried out under an earlier lease begins nothing.
         let begins = match &body {
-            Body::Commit(commit) => Timestamp(commit.identity.start_ts) >= self.lease()?.start,
+            Body::Commit(commit) => Timestamp(commit.identity.start_ts) >= self.lease.start,
             Body::CommitIntents(_) | Body::End(_) => false,
             _ => true,
         };
@@ -228,13 +304,13 @@ impl Leaseholder {
         let is_last =
             matches!(body, Body::Commit(_) | Body::CommitIntents(_) | Body::End(_) | Body::CollectGarbage(_));
         let patience = Patience { cancel: &cancel, timeout: txn.lock_timeout.map(Duration::from_micros) };
-        let step = Step { session: &session, kept: &mut kept, patience };
+        let step = Step { session: &session, kept: &mut kept, patience, node: gateway.node, expected };
         let taken = match body {
             Body::Lock(lock) => self.take_lock(step, lock).await,
-            Body::Stage(stage) => self.lease().map(|lease| {
-                add_reads(&mut step.kept.reads, &stage.reads, lease.sequence, &self.slots);
-                DONE
-            }),
+            Body::Stage(stage) => {
+                add_reads(&mut step.kept.reads, &stage.reads, self.lease.sequence, &self.slots);
+                Ok(DONE)
+            }
             Body::WriteIntents(request) => self.take_intents(step, request).await,
             Body::Commit(commit) => self.take_commit(step, commit).await,
             Body::CommitIntents(commit) => self.take_commit_of_intents(step, commit).await,
@@ -245,6 +321,12 @@ impl Leaseholder {
             }
             _ => Err(malformed()),
         };
+        if taken.is_err() && self.is_over() {
+            // Its session is void, and the next leaseholder will say what has become of it.
+            self.end_session(&session, kept).await;
+            session.over(None);
+            return taken;
+        }
         let answer = taken.unwrap_or_else(|error| Outcome::Failed(error.into()));
         if is_last {
             self.end_session(&session, kept).await;
@@ -303,24 +385,31 @@ impl Leaseholder {
             locks.took(key.clone(), hash, strength);
         }
         let Some(read) = read else { return Ok(DONE) };
+        let draws = read.read_ts == 0;
+        let read_ts = self.drawn_unless_given(read.read_ts).await?;
         if let (Some(holder), Some(view)) = (&holder, &read.own) {
             let own = OwnIntents { holder, ignored: &view.ignored(), seq: view.seq };
             if let Some(written) = self.own_intent(own, &key)? {
                 let value = written.value().cloned();
-                return Ok(Outcome::Locked(Locked { value, is_own: true, ..Locked::default() }));
+                self.confirm_read(read_ts).await?;
+                self.expect(step.node, step.expected.filter(|_| draws))?;
+                let own = Locked { value, is_own: true, read_ts: read_ts.0, ..Locked::default() };
+                return Ok(Outcome::Locked(own));
             }
         }
         // Above every version that is there, and below every one that could come if the lock were lost.
         let upto = self.store.hlc().last();
-        let snapshot = if read.read_ts == 0 { Timestamp::MAX } else { Timestamp(read.read_ts) };
         let mut value = Vec::new();
-        let found = self.read_locked(&key, hash, snapshot, &mut value)?;
+        let found = self.read_locked(&key, hash, read_ts, &mut value)?;
+        self.confirm_newest().await?;
+        self.expect(step.node, step.expected.filter(|_| draws))?;
         if !found.newer {
             let lock = locks.find_mut(&key, hash).expect("just locked");
             lock.seen.get_or_insert(Seen { ts: found.ts, upto, stamp: found.stamp });
         }
         let value = found.exists.then(|| Bytes::from(value));
-        Ok(Outcome::Locked(Locked { value, ts: found.ts.0, newer: found.newer, is_own: false }))
+        let (ts, read_ts) = (found.ts.0, read_ts.0);
+        Ok(Outcome::Locked(Locked { value, ts, newer: found.newer, is_own: false, read_ts }))
     }
 
     async fn take_intents(
@@ -358,9 +447,10 @@ impl Leaseholder {
     ) -> Result<Outcome, TxnError> {
         let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
         let Kept { locks, reads } = step.kept;
-        add_reads(reads, &commit.reads, self.lease()?.sequence, &self.slots);
+        add_reads(reads, &commit.reads, self.lease.sequence, &self.slots);
         let request = CommitRequest {
             who: step.session.who,
+            node: step.node,
             identity: TxnIdentity::try_from(&commit.identity)?,
             isolation,
             read_ts,
@@ -381,9 +471,10 @@ impl Leaseholder {
         let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
         let holder = step.session.holder().ok_or_else(malformed)?;
         let Kept { locks, reads } = step.kept;
-        add_reads(reads, &commit.reads, self.lease()?.sequence, &self.slots);
+        add_reads(reads, &commit.reads, self.lease.sequence, &self.slots);
         let request = CommitIntents {
             holder: &holder,
+            node: step.node,
             ignored: &intervals(&commit.ignored),
             isolation,
             read_ts,

@@ -32,6 +32,8 @@ struct Known {
     incarnation: u64,
     /// It will not call again.
     is_gone: bool,
+    /// When it was last heard of, monotonic time.
+    heard_nanos: u64,
     /// The newest announcement.
     announcement: u64,
     /// Keeps what its reads need.
@@ -92,7 +94,7 @@ pub enum Found {
 
 impl Gateways {
     /// Takes note of what a request announces; returns sessions to end. `None`: its gateway is gone.
-    pub fn announce(&self, request: &Request, live: &LiveTxns) -> Option<Vec<Arc<Session>>> {
+    pub fn announce(&self, request: &Request, live: &LiveTxns, nanos: u64) -> Option<Vec<Arc<Session>>> {
         let Gateway { node, incarnation } = request.gateway;
         let mut known = self.known.lock();
         let entry = known.entry(node).or_insert_with(|| Known::new(incarnation));
@@ -102,6 +104,7 @@ impl Gateways {
         } else if incarnation < entry.incarnation || entry.is_gone {
             return None;
         }
+        entry.heard_nanos = nanos;
         if request.announcement > entry.announcement {
             entry.announcement = request.announcement;
             entry.pin = live.announce(entry.pin.take(), Timestamp(request.oldest_read));
@@ -113,6 +116,22 @@ impl Gateways {
             over.push(oldest.remove());
         }
         Some(over)
+    }
+
+    /// The gateway of `node` still waits for an answer.
+    pub fn heard(&self, node: u64, nanos: u64) {
+        if let Some(entry) = self.known.lock().get_mut(&node) {
+            entry.heard_nanos = nanos;
+        }
+    }
+
+    /// Gateways that have something here and were not heard of since `nanos`.
+    pub fn silent_since(&self, nanos: u64) -> Vec<Gateway> {
+        let known = self.known.lock();
+        let silent = known.iter().filter(|(_, known)| {
+            known.heard_nanos < nanos && (!known.sessions.is_empty() || known.pin.is_some())
+        });
+        silent.map(|(node, known)| Gateway { node: *node, incarnation: known.incarnation }).collect()
     }
 
     /// A gateway will not call again; returns its sessions, to end.
@@ -173,6 +192,7 @@ impl Known {
         Known {
             incarnation,
             is_gone: false,
+            heard_nanos: 0,
             announcement: 0,
             pin: None,
             sessions: BTreeMap::new(),

@@ -108,6 +108,7 @@ impl Leaseholder {
                 intent.fresh = earlier.fresh;
             }
             if exists && !self.faults.blind_bulk {
+                self.confirm_newest().await?;
                 return Err(TxnError::Exists { key: write.key.clone() });
             }
             for (seq, value) in &write.values {

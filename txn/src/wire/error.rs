@@ -25,6 +25,7 @@ impl From<TxnError> for Failure {
             TxnError::TooLarge(text) => saying(FailureKind::TooLarge, text),
             TxnError::ReadOnly => of(FailureKind::ReadOnly),
             TxnError::Unavailable(reason) => saying(FailureKind::Unavailable, reason),
+            TxnError::Stale => of(FailureKind::Stale),
             TxnError::Storage(KvError::Corruption(text)) => saying(FailureKind::Corruption, text),
             TxnError::Storage(KvError::Io(text)) => saying(FailureKind::Io, text),
             TxnError::Storage(KvError::NewerFormat { found, supported }) => {
@@ -51,6 +52,7 @@ impl From<Failure> for TxnError {
             FailureKind::TooLarge => TxnError::TooLarge(text),
             FailureKind::ReadOnly => TxnError::ReadOnly,
             FailureKind::Unavailable => TxnError::Unavailable(text),
+            FailureKind::Stale => TxnError::Stale,
             FailureKind::Corruption => TxnError::Storage(KvError::Corruption(text)),
             FailureKind::Io => TxnError::Storage(KvError::Io(text)),
             FailureKind::NewerFormat => TxnError::Storage(KvError::NewerFormat {
@@ -86,6 +88,7 @@ mod tests {
             TxnError::TooLarge(text()),
             TxnError::ReadOnly,
             TxnError::Unavailable(text()),
+            TxnError::Stale,
             TxnError::Storage(KvError::Corruption(text())),
             TxnError::Storage(KvError::Io(text())),
             TxnError::Storage(KvError::NewerFormat { found: 9, supported: 8 }),

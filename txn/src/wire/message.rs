@@ -41,9 +41,23 @@ pub struct Request {
     /// The transaction, where it has a session.
     #[prost(message, optional, tag = "8")]
     pub txn: Option<TxnRef>,
+    /// Set where a snapshot that is drawn or moved is only of use if the watch is still this.
+    #[prost(message, optional, tag = "9")]
+    pub expected: Option<WatchRef>,
     /// What is asked for.
-    #[prost(oneof = "Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
+    #[prost(oneof = "Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31")]
     pub body: Option<Body>,
+}
+
+/// A [`crate::Watch`] as it is sent.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct WatchRef {
+    /// Sequence of the lease under which it is counted.
+    #[prost(uint64, tag = "1")]
+    pub lease: u64,
+    /// Commits by other nodes' gateways.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 
 /// A transaction with a session at the leaseholder.
@@ -105,11 +119,35 @@ pub enum Body {
     /// A span is removed.
     #[prost(message, tag = "28")]
     ClearSpan(Span),
+    /// A snapshot is drawn.
+    #[prost(message, tag = "29")]
+    Draw(Draw),
+    /// What has become of a commit.
+    #[prost(message, tag = "30")]
+    FindCommit(FindCommit),
+    /// The watch, once nothing that concerns it is under way.
+    #[prost(message, tag = "31")]
+    AskWatch(Draw),
 }
 
 /// See [`Body::Announce`].
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Announce {}
+
+/// See [`Body::Draw`].
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Draw {}
+
+/// Asks for the outcome of a commit that was proposed under an earlier lease.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindCommit {
+    /// The transaction.
+    #[prost(message, required, tag = "1")]
+    pub identity: Identity,
+    /// Sequence of that lease.
+    #[prost(uint64, tag = "2")]
+    pub lease: u64,
+}
 
 /// What a transaction's reads see of its intents.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -128,7 +166,7 @@ pub struct Points {
     /// The keys.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub keys: Vec<Bytes>,
-    /// The snapshot.
+    /// The snapshot; zero: it is drawn.
     #[prost(fixed64, tag = "2")]
     pub read_ts: u64,
     /// Set where the transaction has intents.
@@ -145,7 +183,7 @@ pub struct Chunk {
     /// From its end.
     #[prost(bool, tag = "2")]
     pub reverse: bool,
-    /// The snapshot.
+    /// The snapshot; zero: it is drawn.
     #[prost(fixed64, tag = "3")]
     pub read_ts: u64,
     /// Set where the transaction has intents.
@@ -226,7 +264,7 @@ pub struct Lock {
 /// Reads a locked key's newest version.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReadLocked {
-    /// The snapshot; zero: it is drawn after the answer.
+    /// The snapshot; zero: it is drawn once the key is locked.
     #[prost(fixed64, tag = "1")]
     pub read_ts: u64,
     /// Set where the transaction has intents.
@@ -384,8 +422,11 @@ pub struct Answer {
     /// Reads below it fail.
     #[prost(fixed64, tag = "4")]
     pub gc_threshold: u64,
+    /// The count of the gateway's [`WatchRef`] under that lease.
+    #[prost(uint64, tag = "5")]
+    pub watch_count: u64,
     /// How it went.
-    #[prost(oneof = "Outcome", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
+    #[prost(oneof = "Outcome", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26")]
     pub outcome: Option<Outcome>,
 }
 
@@ -422,6 +463,9 @@ pub enum Outcome {
     /// Not executed: the gateway's node has been declared dead; it goes on as another incarnation.
     #[prost(message, tag = "25")]
     GatewayGone(Done),
+    /// A snapshot that was drawn.
+    #[prost(fixed64, tag = "26")]
+    Drawn(u64),
 }
 
 /// Nothing to tell.
@@ -442,6 +486,9 @@ pub struct FoundPoints {
     /// In the order of the request.
     #[prost(message, repeated, tag = "1")]
     pub points: Vec<FoundPoint>,
+    /// The snapshot.
+    #[prost(fixed64, tag = "2")]
+    pub read_ts: u64,
 }
 
 /// A point that was found, or found absent.
@@ -467,6 +514,9 @@ pub struct Rows {
     /// Where to go on; absent: at the end.
     #[prost(bytes = "bytes", optional, tag = "2")]
     pub resume: Option<Bytes>,
+    /// The snapshot.
+    #[prost(fixed64, tag = "3")]
+    pub read_ts: u64,
 }
 
 /// A row.
@@ -503,6 +553,9 @@ pub struct Locked {
     /// It is the transaction's own write: nothing else was read.
     #[prost(bool, tag = "4")]
     pub is_own: bool,
+    /// The snapshot.
+    #[prost(fixed64, tag = "5")]
+    pub read_ts: u64,
 }
 
 /// What kind of failure it is: [`crate::TxnError`]'s variants.
@@ -537,6 +590,8 @@ pub enum FailureKind {
     Io = 12,
     /// Storage of a newer binary.
     NewerFormat = 13,
+    /// The watch is another.
+    Stale = 14,
 }
 
 /// A failure.

@@ -5,17 +5,22 @@
 //! A [`crate::Txn`] belongs to a node's gateway; what it asks for is done by the range's leaseholder.
 //! Where both are one node, the gateway calls [`crate::leaseholder::Leaseholder`] as functions on plain
 //! arguments: nothing is encoded, boxed or copied. Where they are not, each such function has a message
-//! here; the gateway ([`crate::gateway::remote`]) encodes it and hands it to a [`Remote`], which the node's
-//! transport implements, and the other side ([`crate::leaseholder::serve`]) decodes it, calls the same
-//! functions and answers.
+//! here; the gateway ([`crate::gateway::remote`]) encodes it and hands it to a [`Remote`] (between nodes:
+//! [`calls`]), and the other side ([`crate::leaseholder::serve`]) decodes it, calls the same functions and answers.
+//!
+//! A leaseholder lives as long as its store has the lease ([`crate::leaseholder::tenure`]). A transaction belongs to
+//! where the lease was when it began to do something: at a leaseholder that was local it fails once that tenure is
+//! over; through messages it follows the lease, even back to its own node, and fails only if it has had a session.
+//! Where the lease is a gateway learns from its own store's replica or from whoever it asks in vain, or it asks all
+//! contacts in turn. A call is given up when the peer is silent, or when the replica hears that somebody else leads.
 //!
 //! # What may be lost, doubled or late
 //!
 //! Anything: a [`Remote`] says of a call either that it was certainly not executed, or that it is unknown.
 //! Requests fall into two kinds.
 //!
-//! - **Looks** (points, chunks of scans, refreshes, collection of garbage) only read, or may be done twice.
-//!   They are sent again until they are answered, and hold no state at the leaseholder.
+//! - **Looks** (points, chunks of scans, refreshes, drawing a snapshot, what became of a commit) only read, or may be
+//!   done twice. They are sent again until they are answered, and hold no state at the leaseholder.
 //! - **Steps** of a transaction (locks, locking reads, intents, commit, end) change what the leaseholder
 //!   knows of it: its *session*. A session is named by the gateway and a number that the gateway drew; its
 //!   steps are numbered from one. The leaseholder takes them in order, answers a step that it has taken
@@ -25,8 +30,12 @@
 //! A session begins with step one and ends with its commit or [`End`]. Ended numbers are remembered as
 //! intervals, so a copy of a request that arrives late begins nothing. Every request says below which
 //! number all transactions of its gateway have ended, which ends sessions whose [`End`] was lost and lets
-//! the intervals go. When a gateway is gone (its node's liveness says so, or a later incarnation of it
-//! calls), all of its sessions are ended: locks released, intents aborted.
+//! the intervals go. When a gateway is gone (it has said nothing for two seconds, though while it has something here
+//! it announces that twice a second; or a later incarnation of it calls), all of its sessions are ended: locks
+//! released, intents aborted. If it comes back all the same it goes on as another incarnation.
+//!
+//! A request that fails under a lease that is over, in whatever way but the client's own, is answered as one that was
+//! not for this node, and goes to the next leaseholder.
 //!
 //! The session keeps what its locks were taken for: what was seen under them, and what was staged. The
 //! gateway only remembers which keys it need not lock again. So a commit carries writes and reads, and
@@ -40,7 +49,8 @@
 //! after the transaction, executes nothing: a marker means that it is committed; none means that it never
 //! will be, as commands of earlier leases do not apply any more; and where markers of that time are gone
 //! the outcome stays unknown (40003). For this the HLC's durable bound is above every timestamp that a
-//! request has shown ([`crate::leaseholder::serve`]), so a later lease begins above them.
+//! request has shown ([`crate::leaseholder::serve`]), so a later lease begins above them. In the same way a commit
+//! at a local leaseholder is found out about ([`FindCommit`]) whose store cannot say whether it took effect.
 //!
 //! Any other step without its session fails as a conflict (40001): locks in memory were lost. Stamps
 //! ([`crate::leaseholder::slot::Stamp`]) are worth something only to the lease they were taken under, which
@@ -48,13 +58,26 @@
 //!
 //! # Time
 //!
-//! The gateway draws its timestamps from its own node's HLC. Each request and each answer shows the
-//! sender's clock, and the receiver's passes it before it goes on. So whatever was committed before an
-//! answer was sent lies below whatever is drawn after it came.
+//! Each request and each answer shows the sender's clock, and the receiver's passes it before it goes on, unless no
+//! clock within its limits can show that.
+//!
+//! **Snapshots are drawn at the leaseholder**, by the first request that reads at them (its `read_ts` is zero), or by
+//! a [`Draw`] where the timestamp is needed before. Whatever was acknowledged before the request was made was applied
+//! at a leaseholder whose clock had passed it: this one, or one of an earlier lease, above all of whose commits this lease
+//! begins. That this one still is the leaseholder is confirmed after the draw. So a snapshot lies above
+//! everything that was acknowledged before it was asked for, however the clocks of the two nodes differ: with one range
+//! there is no uncertainty. Where a snapshot moves (a refresh), the gateway's own clock will do, which has passed what
+//! made it move.
 //!
 //! A gateway registers its read timestamps itself ([`crate::leaseholder::live`]), and each request announces
-//! the oldest, which is pinned at the leaseholder until a later announcement. A snapshot that is collected
-//! before it was used for the first time is drawn again.
+//! the oldest, which is pinned at the leaseholder until a later announcement. Before it asks for a snapshot it pins a
+//! timestamp below. A new leaseholder collects nothing for a few seconds, in which all gateways announce.
+//!
+//! # What others have changed
+//!
+//! A gateway that keeps something of a watched span in memory (SQL's catalog) is told with each answer how much others
+//! have committed there, and may ask for a snapshot on the condition that this is still what it knows
+//! ([`crate::leaseholder::watched`], [`crate::Txn::expect`]).
 //!
 //! # Limits
 //!
@@ -69,6 +92,7 @@
 //! intents of several with the record listing them. A cooperative move of the lease will carry sessions
 //! with the lock table.
 
+pub mod calls;
 pub(crate) mod convert;
 mod error;
 mod message;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::engine::Cf;
 use cairn_kv::seam::Runtime;
-use cairn_txn::{CancelToken, Db, DbConfig, Txn, TxnError, TxnOptions};
+use cairn_txn::{CancelToken, Db, DbConfig, Scan, Txn, TxnError, TxnOptions};
 use support::{Fate, Tasks, World};
 
 fn bytes(text: &str) -> Bytes {
@@ -119,6 +119,7 @@ fn a_commit_without_any_answer_is_ambiguous() {
         let line = Arc::clone(&world.line);
         world.executor.run(async move {
             let mut txn = db.begin(TxnOptions::default());
+            txn.read_ts().await.expect("a snapshot");
             put(&mut txn, "a", "1").await;
             line.set_fates(&[first]);
             line.set_always(Some(Fate::NotSent));
@@ -260,7 +261,7 @@ fn many_reads_are_staged() {
 
 /// Its snapshot was drawn, and nothing asked for yet, when garbage was collected.
 #[test]
-fn a_snapshot_that_is_collected_unused_is_drawn_again() {
+fn a_snapshot_is_kept_from_its_drawing_on() {
     let world = World::new(27);
     let db = world.open(DbConfig::default());
     let (line, executor) = (Arc::clone(&world.line), Arc::clone(&world.executor));
@@ -274,12 +275,12 @@ fn a_snapshot_that_is_collected_unused_is_drawn_again() {
                 Tasks(Arc::clone(&executor)).sleep(Duration::from_secs(2)).await;
                 let mut early = db.begin(TxnOptions::default());
                 let drawn = early.read_ts().await.expect("a snapshot");
+                let mut other = line.server().begin(TxnOptions::default());
+                other.put(bytes("a"), bytes("3")).await.expect("put");
+                other.commit().await.expect("commit");
                 line.server().collect_all_garbage(&CancelToken::default()).await.expect("collect");
                 assert_eq!(early.get(b"a").await.expect("get"), Some(bytes("1")));
-                assert!(early.read_ts().await.expect("a snapshot") > drawn);
-                // Now it is in use.
-                line.server().collect_all_garbage(&CancelToken::default()).await.expect("collect");
-                assert_eq!(early.get(b"b").await.expect("get"), None);
+                assert_eq!(early.read_ts().await.expect("a snapshot"), drawn);
             }
         }
     });
@@ -332,6 +333,7 @@ fn a_commit_is_not_taken_for_another_gateways() {
     world.executor.run(async move {
         let runtime = Tasks(executor);
         let mut txn = db.begin(TxnOptions::default());
+        txn.read_ts().await.expect("a snapshot");
         put(&mut txn, "a", "1").await;
         line.set_fates(&[Fate::AnswerLost]);
         line.set_always(Some(Fate::NotSent));
@@ -368,5 +370,31 @@ fn a_restart_is_above_what_a_fast_clock_has_read() {
         put(&mut writer, "a", "1").await;
         assert!(writer.commit().await.expect("commit") > read_ts);
         assert_eq!(txn.get(b"a").await.expect("get"), None);
+    });
+}
+
+/// What goes to and fro for the simplest transactions: the snapshot comes with what is read at it.
+#[test]
+fn a_transaction_takes_no_more_requests_than_operations() {
+    let world = World::new(33);
+    let db = world.open(DbConfig::default());
+    let line = Arc::clone(&world.line);
+    world.executor.run(async move {
+        let taken = || line.served();
+        let before = taken();
+        assert_eq!(get(&db, "a").await, None);
+        assert_eq!(taken() - before, 1, "a point");
+        let before = taken();
+        let mut txn = db.begin(TxnOptions::default());
+        txn.get_for_update(b"a").await.expect("free");
+        put(&mut txn, "a", "1").await;
+        txn.commit().await.expect("commit");
+        assert_eq!(taken() - before, 2, "a locking read and the commit");
+        let before = taken();
+        let mut txn = db.begin(TxnOptions::default());
+        let scan = Scan { start: bytes("a"), end: bytes("z"), reverse: false };
+        assert_eq!(txn.scan(&scan, &mut |_, _| true).await.expect("scan"), None);
+        txn.commit().await.expect("commit");
+        assert_eq!(taken() - before, 1, "a scan");
     });
 }
