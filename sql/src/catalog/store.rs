@@ -11,6 +11,12 @@ use super::{Catalog, Oid, TableDesc, codec};
 use crate::storage::{ids, key};
 use crate::{Result, SqlError};
 
+/// The span of the descriptors.
+pub fn descriptors() -> (Bytes, Bytes) {
+    let (start, end) = (key::index_prefix(ids::DESCRIPTORS), key::index_end(ids::DESCRIPTORS));
+    (Bytes::copy_from_slice(&start), Bytes::copy_from_slice(&end))
+}
+
 /// Key of a row of one of the catalog's own tables.
 pub fn system_key(table: u32, id: u64) -> Bytes {
     let mut out = key::index_prefix(table).to_vec();

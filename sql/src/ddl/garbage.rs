@@ -3,23 +3,31 @@
 //! The transaction that drops an index lists its id in a table of the catalog. Reads in the past may
 //! want its entries until the threshold of garbage collection has passed that transaction: whatever
 //! is listed in the catalog *as of the threshold* is wanted by nobody any more. A task of the node
-//! then clears the index's span, all versions at once, and takes the id off the list.
+//! then clears the index's span, all versions at once, and takes the id off the list. Of several nodes, the one
+//! that has the lease does it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
-use cairn_txn::{Txn, TxnOptions};
+use cairn_txn::{LockStrength, Txn, TxnError, TxnOptions};
 
 use crate::catalog::Oid;
 use crate::catalog::store::{scan_all, system_key};
+use crate::ddl::object_lock;
 use crate::session::SqlNode;
 use crate::storage::{ids, key};
 use crate::{Result, SqlState};
 
 /// How often the list is looked at while something is on it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How often it is looked at otherwise: another node may have put something on it.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long a collector waits for the lock of an index that is being built.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Why an index is listed. An id that is listed for its building, taken off, and listed again when it
 /// is dropped must not be taken for garbage since the building.
@@ -46,11 +54,18 @@ pub async fn unlist(txn: &mut Txn, index: Oid) -> Result<()> {
 /// The node's task, as long as the node lives: collects when it is woken, and from time to time
 /// while something is listed.
 pub async fn collect_for_ever(node: Weak<SqlNode>, woken: Arc<tokio::sync::Notify>) {
+    let Some(runtime) = node.upgrade().map(|node| node.db().store().env().runtime.clone()) else { return };
     loop {
-        woken.notified().await;
+        tokio::select! {
+            biased;
+            () = woken.notified() => {}
+            () = runtime.sleep(LOOK_AGAIN) => {}
+        }
         loop {
             let Some(strong) = node.upgrade() else { return };
-            let runtime = strong.db().store().env().runtime.clone();
+            if !strong.db().has_lease() {
+                break;
+            }
             match collect(&strong).await {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -99,8 +114,17 @@ pub async fn collect(node: &Arc<SqlNode>) -> Result<usize> {
 /// not being built when this begins, so a transaction that finished it has committed, and the
 /// listing, locked here, says whether one did.
 async fn remove(node: &Arc<SqlNode>, index: Oid, reason: &Bytes) -> Result<()> {
-    let mut txn = node.db().begin(TxnOptions::default());
+    let options = TxnOptions { lock_timeout: Some(PATIENCE), ..TxnOptions::default() };
+    let mut txn = node.db().begin(options);
     txn.begin_statement().await?;
+    match txn.lock(&object_lock(index), LockStrength::Exclusive).await {
+        // Another node builds it.
+        Err(TxnError::LockTimeout) => {
+            txn.rollback().await;
+            return Ok(());
+        }
+        locked => locked?,
+    }
     if txn.get_for_update(&system_key(ids::GARBAGE, index as u64)).await?.as_ref() != Some(reason) {
         txn.rollback().await;
         return Ok(());

@@ -11,10 +11,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_txn::{Isolation, Scan, TxnOptions};
+use cairn_txn::{Isolation, LockStrength, Scan, TxnOptions};
 
 use super::builder::Builder;
-use super::{Ddl, exists, garbage};
+use super::{Ddl, exists, garbage, object_lock};
 use crate::ast::{CreateIndex, Drop, ExprKind};
 use crate::catalog::{IndexColumn, IndexDesc, TableDesc, cache};
 use crate::storage::entry::TableLayout;
@@ -91,6 +91,8 @@ impl Ddl<'_> {
         let mut building = Vec::new();
         for position in positions {
             let id = new.indexes[*position].id;
+            // For the other nodes, whose collectors do not see the mark.
+            self.txn.lock(&object_lock(id), LockStrength::Exclusive).await?;
             let mark = Arc::new(self.node.begin_building(id));
             self.changes.building.push(mark.clone());
             building.push(mark);

@@ -128,7 +128,7 @@ impl Ddl<'_> {
     /// we waited.
     async fn lock(&mut self, id: Oid) -> Result<Option<Arc<TableDesc>>> {
         self.txn.lock(&object_lock(id), LockStrength::Exclusive).await?;
-        self.node.await_publication().await;
+        self.node.catch_up_with(self.txn).await?;
         let Some(table) = self.catalog().get(id).cloned() else { return Ok(None) };
         if table.changed_at > self.txn.read_ts().await? {
             self.txn.refresh_to(table.changed_at).await?;
@@ -139,7 +139,7 @@ impl Ddl<'_> {
     /// Locks a name against another transaction that creates it, then sees whether it is free.
     async fn lock_name(&mut self, schema: Oid, name: &str) -> Result<bool> {
         self.txn.lock(&name_lock(schema, name), LockStrength::Exclusive).await?;
-        self.node.await_publication().await;
+        self.node.catch_up_with(self.txn).await?;
         Ok(!self.catalog().name_taken(schema, name))
     }
 

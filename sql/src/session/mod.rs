@@ -3,9 +3,11 @@
 //! The connection (`cairn-server`) decodes messages and calls the methods here in order; output
 //! goes through [`ResultSink`], which encodes straight into the connection's write buffer.
 
+mod compile;
 mod describe;
 mod execute;
 mod explain;
+mod metrics;
 mod node;
 mod past;
 mod plan_cache;
@@ -34,6 +36,7 @@ use crate::plan::OutputColumn;
 use crate::types::{Datum, TextContext, Type};
 use crate::{Result, SqlError, SqlState};
 
+pub use metrics::SqlMetrics;
 pub use node::{Building, SessionEntry, SqlNode};
 use plan_cache::Compiled;
 use portal::{Portal, Prepared};
@@ -279,7 +282,9 @@ impl Session {
     pub async fn simple_query(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Outcome> {
         self.cancel.reset();
         self.portals.remove("");
+        let began = self.nanos();
         let outcome = self.simple_string(sql, sink).await;
+        self.measure(began, outcome.is_err());
         if outcome.is_err() {
             self.pending.clear();
             self.fail().await;
@@ -350,6 +355,7 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<Outcome> {
         self.cancel.reset();
+        let began = self.nanos();
         self.record_execute(portal, max_rows, sink.mark());
         let outcome = match self.execute_portal(portal, max_rows, sink).await {
             Ok(outcome) => {
@@ -358,8 +364,22 @@ impl Session {
             }
             Err(error) => self.run_again(error, false, sink).await.map(|()| Outcome::Done),
         };
+        self.measure(began, outcome.is_err());
         self.report_settings(sink);
         self.after_message(outcome).await
+    }
+
+    fn nanos(&self) -> u64 {
+        self.node.db().store().env().clock.monotonic_nanos()
+    }
+
+    /// Something that began then has been executed.
+    fn measure(&self, began: u64, failed: bool) {
+        let metrics = self.node.metrics();
+        metrics.execution.observe((self.nanos() - began) as f64 * 1e-9);
+        if failed {
+            metrics.errors.inc();
+        }
     }
 
     /// An error fails the transaction.
@@ -385,10 +405,18 @@ impl Session {
     pub async fn sync(&mut self, failed: bool, sink: &mut dyn ResultSink) -> Result<()> {
         let implicit = self.txn.as_ref().is_some_and(|t| !t.explicit);
         let outcome = match (implicit, failed) {
-            (true, false) => match self.commit().await {
-                Ok(()) => Ok(()),
-                Err(error) => self.run_again(error, true, sink).await,
-            },
+            (true, false) => {
+                // A reader's end is no work.
+                let began = self.txn.as_ref().filter(|t| t.txn.has_writes()).map(|_| self.nanos());
+                let outcome = match self.commit().await {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.run_again(error, true, sink).await,
+                };
+                if let Some(began) = began {
+                    self.measure(began, outcome.is_err());
+                }
+                outcome
+            }
             (true, true) => {
                 self.rollback().await;
                 Ok(())

@@ -1,4 +1,10 @@
 //! What the sessions of a node share.
+//!
+//! The catalog is read once and kept. Changes that this node's sessions make are put into it when they have committed.
+//! Those of other nodes are counted by the leaseholder: while its [`Watch`] is the one under which the catalog was
+//! read, there were none. Whoever has locked an object compares them; a statement that reads without locking objects
+//! has its snapshot drawn under the watch ([`cairn_txn::Txn::expect`]); where something is not found, or the catalog
+//! itself is to be read, the leaseholder is asked ([`SqlNode::catch_up`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,9 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
-use cairn_txn::{CancelToken, Db, TxnOptions};
+use cairn_txn::{CancelToken, Db, Txn, TxnOptions, Watch};
 use parking_lot::{Mutex, RwLock};
 
+use super::metrics::SqlMetrics;
 use super::plan_cache::PlanCache;
 use crate::catalog::counter::{Counter, update_key};
 use crate::catalog::sequence::Sequences;
@@ -62,6 +69,10 @@ pub struct SqlNode {
     catalog: RwLock<Arc<Catalog>>,
     /// `catalog`'s version, to look at without the lock.
     version: AtomicU64,
+    /// No other node has changed what is in `catalog` while the leaseholder's watch is this one. It is put down behind
+    /// the version, and so read before it.
+    watch: Mutex<Watch>,
+    catching_up: tokio::sync::Mutex<()>,
     /// Schema changes between the start of their commit and their publication. While there are
     /// any, who has just locked an object waits before it trusts the cached catalog: the commit
     /// releases locks before the cache has the new descriptors.
@@ -77,6 +88,7 @@ pub struct SqlNode {
     /// Indexes being built: listed as garbage in case the node dies, but not yet to be removed.
     building: Mutex<BTreeSet<Oid>>,
     garbage_notify: Arc<tokio::sync::Notify>,
+    metrics: SqlMetrics,
 }
 
 /// A session in the registry.
@@ -103,6 +115,7 @@ pub struct SessionEntry {
 impl SqlNode {
     /// Opens SQL over a database; writes the initial catalog where there is none.
     pub async fn open(db: Arc<Db>) -> Result<Arc<SqlNode>> {
+        let watch = db.ask_watch().await?;
         let format_key = system_key(ids::COUNTERS, counters::FORMAT);
         update_key(&db, &format_key, &mut |value| {
             let format = match value {
@@ -122,11 +135,13 @@ impl SqlNode {
             Ok((Bytes::copy_from_slice(&format.to_le_bytes()), ()))
         })
         .await?;
-        let mut catalog = load(&db).await?;
+        let (mut catalog, _) = load(&db).await?;
         catalog.version = 1;
         let node = Arc::new(SqlNode {
             catalog: RwLock::new(Arc::new(catalog)),
             version: AtomicU64::new(1),
+            watch: Mutex::new(watch),
+            catching_up: tokio::sync::Mutex::new(()),
             publishing: AtomicU32::new(0),
             publication: Arc::default(),
             oids: Counter::new(system_key(ids::COUNTERS, counters::OIDS), FIRST_USER_OID as u64, 64),
@@ -136,6 +151,7 @@ impl SqlNode {
             sessions: Mutex::default(),
             building: Mutex::default(),
             garbage_notify: Arc::new(tokio::sync::Notify::new()),
+            metrics: SqlMetrics::default(),
             db,
         });
         let collector = Arc::downgrade(&node);
@@ -146,6 +162,16 @@ impl SqlNode {
         );
         node.wake_collector();
         Ok(node)
+    }
+
+    /// The keys whose changes the leaseholder is to count.
+    pub fn watched() -> (Bytes, Bytes) {
+        store::descriptors()
+    }
+
+    /// What is measured of the sessions.
+    pub fn metrics(&self) -> &SqlMetrics {
+        &self.metrics
     }
 
     /// The database below.
@@ -163,9 +189,38 @@ impl SqlNode {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Waits for schema changes that have committed but are not yet in the cache. Called after an
-    /// object was locked.
-    pub async fn await_publication(&self) {
+    /// What no other node may have gone beyond where a plan from the newest catalog is to be right. To be asked for
+    /// before that catalog, or its version, is.
+    pub fn watch(&self) -> Watch {
+        *self.watch.lock()
+    }
+
+    /// After `txn` has locked an object: waits for schema changes of this node that have committed but are not yet
+    /// in the cache, and takes up those of other nodes.
+    pub async fn catch_up_with(&self, txn: &Txn) -> Result<()> {
+        self.await_publication().await;
+        if txn.watch() != self.watch() {
+            self.catch_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes up the schema changes of other nodes that have committed up to now.
+    pub async fn catch_up(&self) -> Result<()> {
+        self.await_publication().await;
+        let _turn = self.catching_up.lock().await;
+        let watch = self.db.ask_watch().await?;
+        if watch == self.watch() {
+            return Ok(());
+        }
+        self.reload().await?;
+        *self.watch.lock() = watch;
+        // Something may have been dropped.
+        self.wake_collector();
+        Ok(())
+    }
+
+    async fn await_publication(&self) {
         if self.publishing.load(Ordering::SeqCst) > 0 {
             let _ = self.publication.read().await;
         }
@@ -222,22 +277,28 @@ impl SqlNode {
     }
 
     async fn reload(&self) -> Result<()> {
-        let now = self.db.now().await?;
-        let mut loaded = load(&self.db).await?;
-        let mut slot = self.catalog.write();
-        let tables: Vec<_> = loaded.tables().cloned().collect();
-        for table in tables {
-            let mut table = (*table).clone();
-            table.changed_at = match slot.get(table.id) {
-                Some(old) if old.version == table.version => old.changed_at,
-                _ => now,
-            };
-            loaded.put(Arc::new(table));
+        loop {
+            let before = self.catalog_version();
+            let (mut loaded, read_at) = load(&self.db).await?;
+            let mut slot = self.catalog.write();
+            if slot.version != before {
+                // A change was published that may not have been read.
+                continue;
+            }
+            let tables: Vec<_> = loaded.tables().cloned().collect();
+            for table in tables {
+                let mut table = (*table).clone();
+                table.changed_at = match slot.get(table.id) {
+                    Some(old) if old.version == table.version => old.changed_at,
+                    _ => read_at,
+                };
+                loaded.put(Arc::new(table));
+            }
+            loaded.version = before + 1;
+            self.version.store(loaded.version, Ordering::Release);
+            *slot = Arc::new(loaded);
+            return Ok(());
         }
-        loaded.version = slot.version + 1;
-        self.version.store(loaded.version, Ordering::Release);
-        *slot = Arc::new(loaded);
-        Ok(())
     }
 
     /// The catalog as it was at `ts`.
@@ -322,10 +383,14 @@ impl Drop for Building {
     }
 }
 
-async fn load(db: &Arc<Db>) -> Result<Catalog> {
+/// The stored catalog now, and when that is.
+async fn load(db: &Arc<Db>) -> Result<(Catalog, Timestamp)> {
     let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() });
-    txn.begin_statement().await?;
-    let catalog = store::load(&mut txn).await;
+    let loaded = async {
+        txn.begin_statement().await?;
+        Ok((store::load(&mut txn).await?, txn.read_ts().await?))
+    };
+    let loaded = loaded.await;
     txn.rollback().await;
-    catalog
+    loaded
 }

@@ -14,7 +14,7 @@ use cairn_kv::Timestamp;
 use super::plan_cache::Compiled;
 use super::portal::Prepared;
 use super::{Session, SqlNode};
-use crate::ast::{CopySource, Expr, ExprKind, Literal, Statement};
+use crate::ast::{CopySource, Expr, Statement};
 use crate::catalog::Catalog;
 use crate::catalog::cache::CatalogView;
 use crate::expr::program::evaluate_constant;
@@ -53,7 +53,14 @@ async fn catalog_at(node: Arc<SqlNode>, ts: Timestamp) -> Result<Arc<Catalog>> {
 impl Session {
     /// The time that a statement names; `None`: none, or one that depends on parameters.
     fn named_time(&mut self, statement: &Statement) -> Result<Option<Timestamp>> {
-        let Some(expr) = time_of(statement) else { return Ok(None) };
+        match time_of(statement) {
+            Some(expr) => self.evaluate_time(expr),
+            None => Ok(None),
+        }
+    }
+
+    /// The timestamp that an expression of AS OF SYSTEM TIME stands for; `None`: it depends on parameters.
+    fn evaluate_time(&mut self, expr: &Expr) -> Result<Option<Timestamp>> {
         let derived = self.derived();
         let view = CatalogView {
             catalog: derived.view.catalog.clone(),
@@ -95,8 +102,7 @@ impl Session {
         txn.options.as_of = Some(ts);
         txn.options.read_only = true;
         txn.past = Some(catalog);
-        txn.locked.clear();
-        txn.txn = self.node.db().begin(txn.options.clone());
+        txn.start_over(self.node.db().begin(txn.options.clone()));
         Ok(())
     }
 
@@ -115,12 +121,10 @@ impl Session {
         Ok(Some(Arc::new(Compiled::new(planned, version)?)))
     }
 
-    /// AS OF of BEGIN: a string.
-    pub(super) fn as_of_literal(&self, expr: &Expr) -> Result<Timestamp> {
-        match &expr.kind {
-            ExprKind::Literal(Literal::String(text)) => self.as_of(&Datum::text(text.as_str())),
-            _ => Err(SqlError::unsupported("AS OF SYSTEM TIME other than a string in BEGIN")),
-        }
+    /// The timestamp of the AS OF of BEGIN.
+    pub(super) fn as_of_of_begin(&mut self, expr: &Expr) -> Result<Timestamp> {
+        let time = self.evaluate_time(expr)?;
+        time.ok_or_else(|| SqlError::unsupported("AS OF SYSTEM TIME with parameters in BEGIN"))
     }
 
     /// The timestamp that a value of AS OF SYSTEM TIME stands for. An interval counts from the

@@ -49,17 +49,20 @@ pub struct Executable {
     pub tables: Vec<Arc<TableDesc>>,
     /// Whether it writes or locks rows.
     pub writes: bool,
+    /// Whether it reads the catalog itself.
+    pub reads_catalog: bool,
 }
 
 impl Executable {
     /// Compiles a plan.
     pub fn new(plan: &Arc<QueryPlan>) -> Result<Executable> {
-        let mut tables = Vec::new();
-        collect_tables(&plan.root, &mut tables);
+        let (mut tables, mut reads_catalog) = (Vec::new(), false);
+        collect_tables(&plan.root, &mut tables, &mut reads_catalog);
         Ok(Executable {
             root: compile(&plan.root)?,
             direct: DirectPlan::new(plan)?,
             tables,
+            reads_catalog,
             writes: plan.kind != QueryKind::Select || plan.locks_rows,
             plan: plan.clone(),
         })
@@ -71,7 +74,8 @@ impl Executable {
     }
 }
 
-fn collect_tables(node: &Node, out: &mut Vec<Arc<TableDesc>>) {
+fn collect_tables(node: &Node, out: &mut Vec<Arc<TableDesc>>, reads_catalog: &mut bool) {
+    *reads_catalog |= matches!(&node.op, Op::SystemScan { .. });
     let table = match &node.op {
         Op::TableScan { table, .. }
         | Op::LookupJoin { table, .. }
@@ -85,7 +89,7 @@ fn collect_tables(node: &Node, out: &mut Vec<Arc<TableDesc>>) {
     {
         out.push(table.clone());
     }
-    crate::exec::children(node).into_iter().for_each(|child| collect_tables(child, out));
+    crate::exec::children(node).into_iter().for_each(|child| collect_tables(child, out, reads_catalog));
 }
 
 impl Compiled {

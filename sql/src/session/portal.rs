@@ -198,7 +198,7 @@ impl Session {
             types: prepared.given.iter().map(|t| t.map_or(0, Type::oid)).collect(),
             environment: environment.clone(),
         };
-        let compiled = self.compile_statement(statement, &prepared.given, Some(key))?;
+        let compiled = self.compile_statement(statement, &prepared.given, Some(key)).await?;
         prepared.check_columns(&compiled)?;
         *prepared.compiled.lock() = Some((environment, compiled.clone()));
         Ok(Some(compiled))
@@ -354,7 +354,7 @@ impl Session {
             None => None,
         };
         if let Some((prepared, compiled, params, seen)) = query {
-            let fetch = Fetch { formats: &portal.formats, max_rows, seen };
+            let fetch = Fetch { formats: &portal.formats, max_rows, seen, described: false };
             let (tag, state) = self.run_query(&compiled, &prepared, params, fetch, sink).await?;
             portal.compiled = Some(compiled);
             portal.state = state;

@@ -1,5 +1,5 @@
-//! Running statements: planning through the cache, transactions around statements, and running
-//! again inside the server what lost a conflict before its output was sent.
+//! Running statements: transactions around statements, and running again inside the server what lost a
+//! conflict before its output was sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,12 @@ use cairn_txn::{Isolation, Savepoint};
 
 use super::plan_cache::{Compiled, Executable, PlanKey};
 use super::portal::{PortalState, Prepared, Running};
-use super::view::View;
-use super::{Derived, Format, Outcome, ResultSink, Session, Work};
+use super::{Format, Outcome, ResultSink, Session, Work};
 use crate::Result;
-use crate::ast::Statement;
-use crate::catalog::cache::CatalogView;
 use crate::exec::{Context, Memory, Meters};
 use crate::expr::EvalContext;
 use crate::parse;
-use crate::plan::{self, PlanSettings, Planned, QueryKind, QueryPlan};
+use crate::plan::{Planned, QueryKind, QueryPlan};
 use crate::types::{Datum, Type, TypeKind, parse_text};
 
 /// How often a statement is tried.
@@ -31,11 +28,13 @@ pub struct Fetch<'a> {
     pub max_rows: u32,
     /// Up to where it sees the transaction's own writes; `None`: all of them.
     pub seen: Option<Savepoint>,
+    /// Their columns are described first: those of the plan that is run in the end.
+    pub described: bool,
 }
 
 impl Fetch<'_> {
-    /// All rows, as text.
-    pub const ALL: Fetch<'static> = Fetch { formats: &[], max_rows: 0, seen: None };
+    /// All rows, described and as text.
+    pub const ALL: Fetch<'static> = Fetch { formats: &[], max_rows: 0, seen: None, described: true };
 }
 
 /// The command tag of a query.
@@ -49,99 +48,6 @@ pub fn tag(kind: QueryKind, rows: u64) -> String {
 }
 
 impl Session {
-    /// View, text context and cache key for the present settings and catalog.
-    pub(super) fn derived(&mut self) -> &Derived {
-        let base = self.node.catalog_version();
-        let own = self.txn.as_ref().filter(|t| !t.changes.is_empty());
-        let past = self.txn.as_ref().and_then(|t| t.past.clone());
-        let version = match (&past, own) {
-            (Some(past), _) => past.version,
-            (None, Some(txn)) => txn.changes.apply(&self.node.catalog()).version,
-            (None, None) => base,
-        };
-        let generation = self.settings.generation();
-        let current =
-            self.derived.as_ref().is_some_and(|d| d.generation == generation && d.version == version);
-        if !current {
-            let catalog = match (past, own) {
-                (Some(past), _) => past,
-                (None, Some(txn)) => txn.changes.apply(&self.node.catalog()),
-                (None, None) => self.node.catalog(),
-            };
-            let search_path: Arc<[String]> = self.settings.search_path(&self.user).into();
-            let view = Arc::new(View {
-                node: self.node.clone(),
-                catalog: catalog.clone(),
-                settings: self.settings.clone(),
-                search_path: search_path.clone(),
-                user: self.user.clone(),
-                database: self.database.clone(),
-                id: self.id,
-                effects: self.effects.clone(),
-            });
-            let mut text = self.settings.text_context();
-            text.names = Some(view.names());
-            let flags = ["enable_seqscan", "enable_indexscan", "enable_hashjoin", "enable_nestloop"];
-            let flags: String = flags.iter().map(|f| if self.settings.flag(f) { '1' } else { '0' }).collect();
-            // Constants are read by the planner: formats and time zone are part of the key.
-            let environment = format!("{}\0{flags}\0{}\0{text:?}", search_path.join(","), self.user);
-            // The same text keeps its address, so that prepared statements compare by it.
-            let environment = match &self.derived {
-                Some(old) if *old.environment == *environment => old.environment.clone(),
-                _ => environment.into(),
-            };
-            self.derived = Some(Derived {
-                generation,
-                version: catalog.version,
-                view,
-                text: Arc::new(text),
-                environment,
-            });
-        }
-        self.derived.as_ref().expect("just made")
-    }
-
-    pub(super) fn plan_settings(&mut self) -> PlanSettings {
-        PlanSettings {
-            text: self.derived().text.clone(),
-            enable_seqscan: self.settings.flag("enable_seqscan"),
-            enable_indexscan: self.settings.flag("enable_indexscan"),
-            enable_hashjoin: self.settings.flag("enable_hashjoin"),
-            enable_nestloop: self.settings.flag("enable_nestloop"),
-        }
-    }
-
-    /// Plans and compiles a statement, through the cache where `key` is given.
-    pub(super) fn compile_statement(
-        &mut self,
-        statement: &Statement,
-        types: &[Option<Type>],
-        key: Option<PlanKey>,
-    ) -> Result<Arc<Compiled>> {
-        let derived = self.derived();
-        let version = derived.version;
-        let view = CatalogView {
-            catalog: derived.view.catalog.clone(),
-            search_path: derived.view.search_path.clone(),
-        };
-        // A transaction's own catalog is nobody else's business.
-        let key = key.filter(|_| version < 1 << 63);
-        if let Some(key) = &key
-            && let Some(compiled) = self.node.plans.get(key, version)
-        {
-            return Ok(compiled);
-        }
-        let planned = plan::plan(statement, &view, types, &self.plan_settings())?;
-        let cacheable = matches!(planned, Planned::Query(_));
-        let compiled = Arc::new(Compiled::new(planned, version)?);
-        if let Some(key) = key
-            && cacheable
-        {
-            self.node.plans.put(key, compiled.clone());
-        }
-        Ok(compiled)
-    }
-
     /// The context of a statement's expressions.
     pub(super) fn eval_context(&mut self, params: Arc<[Datum]>, slots: usize) -> EvalContext {
         let now = self.now();
@@ -180,7 +86,7 @@ impl Session {
             None => {
                 // An error would point into the fingerprint: let the original make it.
                 let Ok(Some(parsed)) = parse::parse_one(&print.text) else { return Ok(None) };
-                match self.compile_statement(&parsed.statement, &given, Some(key)) {
+                match self.compile_statement(&parsed.statement, &given, Some(key)).await {
                     Ok(compiled) => (compiled, Some(parsed.statement)),
                     Err(_) => return Ok(None),
                 }
@@ -246,11 +152,6 @@ impl Session {
         params: Arc<[Datum]>,
         sink: &mut dyn ResultSink,
     ) -> Result<String> {
-        if let Planned::Query(plan) = &compiled.planned
-            && plan.returns_rows
-        {
-            sink.row_description(&plan.columns, &[]);
-        }
         let (tag, _) = self.run_query(compiled, prepared, params, Fetch::ALL, sink).await?;
         self.commit().await?;
         Ok(tag.unwrap_or_default())
@@ -316,13 +217,10 @@ impl Session {
     async fn run_simple(&mut self, work: Work, last: bool, sink: &mut dyn ResultSink) -> Result<Outcome> {
         self.check_not_failed(&work.statement)?;
         self.enter_named_past(&work.statement).await?;
-        let compiled = self.compile_statement(&work.statement, &[], None)?;
-        let Planned::Query(plan) = &compiled.planned else {
+        let compiled = self.compile_statement(&work.statement, &[], None).await?;
+        if matches!(compiled.planned, Planned::Utility(_)) {
             let work = Work { compiled: Some(compiled), ..work };
             return self.run_utility(work, sink, last).await;
-        };
-        if plan.returns_rows {
-            sink.row_description(&plan.columns, &[]);
         }
         let prepared = Prepared {
             statement: Some(work.statement),
@@ -373,6 +271,9 @@ impl Session {
                 return Err(error);
             }
             tries += 1;
+            if error.fields().stale {
+                self.node.catch_up().await?;
+            }
             self.fetch_wanted().await?;
             let first = self.txn.as_ref().is_some_and(|t| t.statements == 0);
             if first {
@@ -408,14 +309,16 @@ impl Session {
         if self.txn.as_ref().is_some_and(|t| t.past.is_some()) {
             if compiled.version != self.derived().version {
                 let statement = prepared.statement.as_ref().expect("it is no fingerprint's");
-                let anew = self.compile_statement(statement, &prepared.given, None)?;
+                let anew = self.compile_statement(statement, &prepared.given, None).await?;
                 prepared.check_columns(&anew)?;
                 *compiled = anew;
             }
         } else {
             loop {
                 let executable = compiled.query.as_ref().expect("a query");
-                if self.lock_tables(executable, compiled.version).await? {
+                if self.reads_unlocked(executable, compiled.version)
+                    || self.lock_tables(executable, compiled.version).await?
+                {
                     break;
                 }
                 let statement = prepared.statement.as_ref();
@@ -427,11 +330,15 @@ impl Session {
                         &parsed.as_ref().expect("it was planned before").statement
                     }
                 };
-                *compiled = self.compile_statement(statement, &prepared.given, None)?;
+                *compiled = self.compile_statement(statement, &prepared.given, None).await?;
+                prepared.check_columns(compiled)?;
             }
         }
         let compiled = compiled.clone();
         let executable = compiled.query.as_ref().expect("a query");
+        if fetch.described && executable.plan.returns_rows {
+            sink.row_description(&executable.plan.columns, &[]);
+        }
         self.execute_query(executable, params, fetch, sink).await
     }
 
@@ -462,6 +369,7 @@ impl Session {
             };
             let mut output = |row: &[Datum]| sink.row(row, &plan.columns, fetch.formats);
             let rows = direct.run(&mut cx, &mut self.scratch, &mut output).await?;
+            self.check_unlocked()?;
             return Ok((Some(tag(plan.kind, rows)), PortalState::Done));
         }
         let mut running = Box::new(Running {
@@ -505,7 +413,9 @@ impl Session {
             isolation: txn.options.isolation,
             cancel: &self.cancel,
         };
-        running.operator.next(&mut cx).await
+        let batch = running.operator.next(&mut cx).await?;
+        self.check_unlocked()?;
+        Ok(batch)
     }
 
     /// Goes on with a suspended plan, which reads where it read before.

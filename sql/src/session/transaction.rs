@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_txn::{Isolation, LockStrength, Savepoint, Txn, TxnOptions};
+use cairn_txn::{Isolation, LockStrength, Savepoint, Txn, TxnError, TxnOptions};
 
 use super::plan_cache::Executable;
 use super::settings::Saved;
@@ -25,6 +25,10 @@ pub struct Transaction {
     pub(super) statements: u64,
     /// Objects locked shared.
     pub(super) locked: Vec<Oid>,
+    /// Its statement reads without having locked objects, by a plan from this version of the catalog.
+    unlocked: Option<u64>,
+    /// Its snapshots are drawn under a watch.
+    is_watched: bool,
     pub(super) changes: SchemaChanges,
     /// The catalog of its time, where that is past.
     pub(super) past: Option<Arc<Catalog>>,
@@ -74,6 +78,8 @@ impl Session {
             failed: false,
             statements: 0,
             locked: Vec::new(),
+            unlocked: None,
+            is_watched: false,
             changes: SchemaChanges::default(),
             past: None,
             savepoints: Vec::new(),
@@ -102,7 +108,7 @@ impl Session {
 
     /// SET TRANSACTION, and the modes of BEGIN.
     pub(super) async fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
-        let as_of = modes.as_of.as_ref().map(|e| self.as_of_literal(e)).transpose()?;
+        let as_of = modes.as_of.as_ref().map(|expr| self.as_of_of_begin(expr)).transpose()?;
         let Some(txn) = self.txn.as_mut() else { return Ok(()) };
         if *modes == TransactionModes::default() {
             return Ok(());
@@ -133,8 +139,7 @@ impl Session {
             txn.options.read_only = read_only;
         }
         if txn.statements == 0 {
-            txn.txn = self.node.db().begin(txn.options.clone());
-            txn.locked.clear();
+            txn.start_over(self.node.db().begin(txn.options.clone()));
         }
         match as_of {
             Some(ts) => self.enter_past(ts).await,
@@ -258,6 +263,38 @@ impl Session {
         }
     }
 
+    /// Whether a plan from a version of the catalog needs no lock on its tables, as it is a read that ends with its
+    /// statement: its snapshot is later than the last schema change of its tables, or something is amiss. Other
+    /// nodes' changes are found when the snapshot is drawn, this node's by [`Session::check_unlocked`].
+    pub(super) fn reads_unlocked(&mut self, executable: &Executable, version: u64) -> bool {
+        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        txn.unlocked = None;
+        let reads_only = !executable.writes && !executable.reads_catalog && txn.changes.is_empty();
+        if txn.explicit || txn.statements > 0 || !reads_only {
+            return false;
+        }
+        // First this: where it is newer than the version, that is not the one planned with.
+        let watch = self.node.watch();
+        if self.node.is_publishing() || self.node.catalog_version() != version {
+            return false;
+        }
+        txn.txn.expect(watch);
+        (txn.unlocked, txn.is_watched) = (Some(version), true);
+        true
+    }
+
+    /// After a statement's first read, which has drawn the snapshot: whether its plan was right for that. A change
+    /// that is older than the snapshot was under way before it was drawn.
+    pub(super) fn check_unlocked(&mut self) -> Result<()> {
+        let Some(version) = self.txn.as_deref_mut().and_then(|txn| txn.unlocked.take()) else {
+            return Ok(());
+        };
+        if self.node.is_publishing() || self.node.catalog_version() != version {
+            return Err(TxnError::Stale.into());
+        }
+        Ok(())
+    }
+
     /// Locks a plan's tables against schema changes; false when it is out of date and must be made
     /// anew.
     pub(super) async fn lock_tables(&mut self, executable: &Executable, version: u64) -> Result<bool> {
@@ -266,21 +303,22 @@ impl Session {
         if txn.past.is_some() {
             return Ok(true);
         }
-        // A read that ends with its statement needs no lock: its snapshot is later than the last
-        // schema change of its tables, or a change is being published and it waits like the others.
-        if !txn.explicit && txn.statements == 0 && !executable.writes && txn.changes.is_empty() {
-            txn.txn.read_ts().await?;
-            if !node.is_publishing() && node.catalog_version() == version {
-                return Ok(true);
-            }
-        }
         for table in &executable.tables {
             if !txn.locked.contains(&table.id) {
                 txn.txn.lock(&object_lock(table.id), LockStrength::Shared).await?;
                 txn.locked.push(table.id);
             }
         }
-        node.await_publication().await;
+        if executable.reads_catalog {
+            node.catch_up().await?;
+        } else {
+            node.catch_up_with(&txn.txn).await?;
+        }
+        if txn.is_watched && txn.options.isolation == Isolation::ReadCommitted {
+            // An earlier statement had another snapshot. Where it is the same one, it does not move past a change of
+            // what that statement has read.
+            txn.txn.expect(node.watch());
+        }
         if node.catalog_version() != version {
             let catalog = txn.changes.apply(&node.catalog());
             if !executable.is_current(&catalog) {
@@ -299,13 +337,21 @@ impl Session {
     pub(super) async fn restart_transaction(&mut self) {
         if let Some(txn) = &mut self.txn {
             txn.txn.rollback().await;
-            txn.txn = self.node.db().begin(txn.options.clone());
-            txn.locked.clear();
+            txn.start_over(self.node.db().begin(txn.options.clone()));
             txn.changes = SchemaChanges {
                 building: std::mem::take(&mut txn.changes.building),
                 ..SchemaChanges::default()
             };
         }
+    }
+}
+
+impl Transaction {
+    /// Goes on with a new transaction of the layer below: nothing has happened in the old one.
+    pub(super) fn start_over(&mut self, txn: Txn) {
+        self.txn = txn;
+        self.locked.clear();
+        (self.unlocked, self.is_watched) = (None, false);
     }
 }
 

@@ -37,7 +37,7 @@ impl Session {
     ) -> Result<Outcome> {
         let compiled = match &work.compiled {
             Some(compiled) => compiled.clone(),
-            None => self.compile_statement(&work.statement, &[], None)?,
+            None => self.compile_statement(&work.statement, &[], None).await?,
         };
         let utility =
             utility_of(&compiled).ok_or_else(|| SqlError::new(SqlState::INTERNAL, "not a utility"))?;
@@ -126,13 +126,8 @@ impl Session {
             Utility::Execute(execute) => {
                 let (prepared, compiled) = self.executed(execute).await?;
                 let params = self.execute_arguments(execute, &prepared).await?;
-                if let Planned::Query(plan) = &compiled.planned
-                    && plan.returns_rows
-                    && simple
-                {
-                    sink.row_description(&plan.columns, &[]);
-                }
-                let (tag, _) = self.run_query(&compiled, &prepared, params, Fetch::ALL, sink).await?;
+                let fetch = Fetch { described: simple, ..Fetch::ALL };
+                let (tag, _) = self.run_query(&compiled, &prepared, params, fetch, sink).await?;
                 tag.unwrap_or_default()
             }
             Utility::Deallocate(name) => match name {
@@ -320,7 +315,7 @@ impl Session {
     async fn evaluate_text(&mut self, sql: &str) -> Result<Datum> {
         let parsed = parse::parse_one(sql)?;
         let parsed = parsed.ok_or_else(|| SqlError::new(SqlState::INTERNAL, "nothing to evaluate"))?;
-        let compiled = self.compile_statement(&parsed.statement, &[], None)?;
+        let compiled = self.compile_statement(&parsed.statement, &[], None).await?;
         let executable = compiled.query.as_ref();
         let executable = executable.ok_or_else(|| SqlError::new(SqlState::INTERNAL, "not a query"))?;
         self.ensure_transaction();
@@ -421,6 +416,7 @@ impl Session {
                 "cannot execute a schema change in a read-only transaction",
             ));
         }
+        self.node.catch_up().await?;
         let mut tries = 0;
         loop {
             self.ensure_transaction();
@@ -572,6 +568,7 @@ impl Session {
                 "VACUUM cannot run inside a transaction block",
             ));
         }
+        self.node.catch_up().await?;
         let tables = self.named_tables(names)?;
         // What its own snapshot would hold back is to go.
         self.rollback().await;
@@ -601,6 +598,7 @@ impl Session {
 
     /// ANALYZE: scans the tables and stores statistics.
     async fn analyze(&mut self, names: &[ObjectName]) -> Result<()> {
+        self.node.catch_up().await?;
         for table in self.named_tables(names)? {
             if table.sequence.is_none() {
                 self.analyze_table(&table).await?;
@@ -630,7 +628,7 @@ impl Session {
             let sql = format!("SELECT {} FROM {name} LIMIT {SAMPLE}", quote_ident(&column.name));
             let parsed = parse::parse_one(&sql)?;
             let parsed = parsed.ok_or_else(|| SqlError::new(SqlState::INTERNAL, "nothing to sample"))?;
-            let compiled = self.compile_statement(&parsed.statement, &[], None)?;
+            let compiled = self.compile_statement(&parsed.statement, &[], None).await?;
             let executable = compiled.query.as_ref().expect("a query");
             let sampled = self.collect(executable, Arc::new([])).await?;
             let seen = sampled.len();
@@ -722,7 +720,7 @@ impl Session {
             txn.txn.lock(&crate::ddl::object_lock(table.id), cairn_txn::LockStrength::Shared).await?;
             txn.locked.push(table.id);
         }
-        node.await_publication().await;
+        node.catch_up_with(&txn.txn).await?;
         let catalog = txn.changes.apply(&node.catalog());
         if catalog.get(table.id).is_none_or(|now| now.version != table.version) {
             return Err(SqlError::new(

@@ -27,6 +27,8 @@ pub mod ids {
     pub const SEQUENCES: u32 = 3;
     /// Index ids whose entries are to be removed in the background.
     pub const GARBAGE: u32 = 4;
+    /// The cluster's nodes, by number.
+    pub const NODES: u32 = 5;
 }
 
 /// Largest encoded row or index key, bytes: a row must fit into one command (R8).

@@ -3,6 +3,7 @@
 mod field;
 mod format;
 
+use cairn_txn::FOLLOWER_READ_LAG;
 use jiff::tz::TimeZone;
 
 use super::args::*;
@@ -167,6 +168,8 @@ static CLOCKS: &[Builtin] = &[
     tz!("current_timestamp", |c| c.transaction_time()),
     tz!("statement_timestamp", |c| c.statement_time),
     tz!("clock_timestamp", |c| c.clock()).volatile(),
+    // For AS OF SYSTEM TIME: as late as every node can read without asking another one, as a rule.
+    tz!("follower_read_timestamp", |c| c.transaction_time() - FOLLOWER_READ_LAG.as_micros() as i64),
     Builtin::new(
         "current_timestamp",
         &[Int4],
