@@ -6,7 +6,8 @@ compared. Cairn runs its default isolation, SERIALIZABLE; PostgreSQL its own, RE
 PostgreSQL has fsync on, shared_buffers of a quarter of the memory (Cairn's cache is as large) and
 max_wal_size 4 GB. A failed transaction, or balances that do not agree, fail the benchmark.
 
-Writes DIR/results.json and DIR/results.md. With --smoke it is a short test that all of this runs.
+Writes DIR/results.json and DIR/results.md; with --nodes 3 the cluster beside PostgreSQL with standbys, and
+replicated.json and replicated.md instead. With --smoke it is a short test that all of this runs.
 """
 
 import argparse
@@ -14,14 +15,14 @@ import json
 import os
 import pathlib
 import re
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+import replicated
+from peers import Cairn, Postgres, check_balances, progress
 
 SCRIPTS = {"select-only": "-S", "simple-update": "-N", "tpcb-like": "-b tpcb-like"}
 
@@ -50,13 +51,19 @@ def main():
     parser.add_argument("--copy-rows", type=int, default=1_000_000)
     parser.add_argument("--count-rows", type=int, default=5_000_000)
     parser.add_argument("--bounded", action="store_true", help="only what there is a bound for: see BOUNDED")
+    parser.add_argument("--nodes", type=int, choices=[1, replicated.NODES], default=1, help=replicated.__doc__.splitlines()[0])
+    parser.add_argument("--scale", type=int, default=50, help="with three nodes")
     parser.add_argument("--smoke", action="store_true", help="seconds only, and nothing is written to --out")
     args = parser.parse_args()
     if args.smoke:
+        args.scale = 1
         args.seconds, args.runs, args.scales, args.clients, args.modes = 1, 1, "1", "2", "prepared"
         args.copy_rows, args.count_rows = 20_000, 100_000
     with tempfile.TemporaryDirectory(prefix="cairn-bench-", dir=args.dir) as root:
         os.chmod(root, 0o755)
+        if args.nodes > 1:
+            results = replicated.measure(args, root)
+            return publish(args, "replicated", results, replicated.report(results))
         peers = [Postgres(root), Cairn(root, args.cairn)]
         try:
             for peer in peers:
@@ -65,125 +72,22 @@ def main():
         finally:
             for peer in peers:
                 peer.stop()
-    text = report(args, results)
+    publish(args, "results", results, report(args, results))
+
+
+def publish(args, name, results, text):
     print(text)
     if not args.smoke:
         out = pathlib.Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        (out / "results.md").write_text(text)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def quarter_of_memory_mib():
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 >> 20
-
-
-class Peer:
-    """A server that psql and pgbench connect to."""
-
-    def connection(self, database="postgres"):
-        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
-
-    def psql(self, *commands):
-        args = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *self.connection()]
-        for command in commands:
-            args += ["-c", command]
-        done = subprocess.run(args, capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(f"{self.name}: {commands}: {done.stderr}")
-        return done.stdout
-
-    def timed(self, command):
-        """Seconds that psql reports for a command."""
-        out = self.psql("\\timing on", command)
-        milliseconds = re.search(r"Time: ([\d.]+) ms", out)
-        if not milliseconds:
-            sys.exit(f"{self.name}: no time in {out!r}")
-        return float(milliseconds[1]) / 1000
-
-    def wait_until_ready(self):
-        for _ in range(2000):
-            probe = subprocess.run(["psql", "-X", *self.connection(), "-A", "-t", "-c", "SELECT 1"], capture_output=True)
-            if probe.stdout.strip() == b"1":
-                return
-            time.sleep(0.02)
-        sys.exit(f"{self.name} does not answer")
-
-
-class Postgres(Peer):
-    name = "postgres"
-
-    def __init__(self, root):
-        self.data = pathlib.Path(root) / "postgres"
-        self.bin = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
-        self.port = free_port()
-
-    def as_postgres(self, command):
-        """PostgreSQL refuses to run as root."""
-        return ["runuser", "-u", "postgres", "--", *command] if os.getuid() == 0 else command
-
-    def run(self, *command):
-        done = subprocess.run(self.as_postgres([str(c) for c in command]), capture_output=True, text=True, cwd="/")
-        if done.returncode != 0:
-            sys.exit(f"{command}: {done.stdout}{done.stderr}")
-
-    def start(self):
-        self.data.mkdir()
-        if os.getuid() == 0:
-            shutil.chown(self.data, "postgres")
-        self.run(self.bin / "initdb", "-D", self.data, "-A", "trust", "-U", "postgres")
-        with open(self.data / "postgresql.conf", "a") as conf:
-            conf.write(
-                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = on\n"
-                f"shared_buffers = {quarter_of_memory_mib()}MB\nmax_wal_size = 4GB\n"
-            )
-        self.run(self.bin / "pg_ctl", "-D", self.data, "-l", self.data / "log", "-w", "start")
-        self.wait_until_ready()
-
-    def stop(self):
-        if (self.data / "postmaster.pid").exists():
-            self.run(self.bin / "pg_ctl", "-D", self.data, "-m", "immediate", "stop")
-
-
-class Cairn(Peer):
-    name = "cairn"
-
-    def __init__(self, root, binary):
-        self.store = pathlib.Path(root) / "cairn"
-        self.binary = binary
-        self.port = free_port()
-        self.process = None
-        self.first_row = None
-
-    def start(self):
-        command = [self.binary, "start", "--store", str(self.store), "--http-addr", "none"]
-        command += ["--sql-addr", f"127.0.0.1:{self.port}", "--cache-size", f"{quarter_of_memory_mib()}MiB"]
-        begin = time.monotonic()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.wait_until_ready()
-        self.first_row = time.monotonic() - begin
-
-    def resident_mib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-
-    def stop(self):
-        if self.process:
-            self.process.send_signal(signal.SIGTERM)
-            if self.process.wait(timeout=120) != 0:
-                sys.exit("cairn did not end cleanly")
+        (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (out / f"{name}.md").write_text(text)
 
 
 def measure(args, peers, root):
     cairn = peers[1]
     results = {
-        "commit": subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip(),
+        "commit": replicated.commit(),
         "date": time.strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),
         "seconds": args.seconds,
@@ -210,10 +114,6 @@ def measure(args, peers, root):
     return results
 
 
-def progress(line):
-    print(line, file=sys.stderr, flush=True)
-
-
 def compared(name, values, less_is_better):
     """Medians of both, and the ratio: above 1 Cairn is better."""
     medians = {peer: statistics.median(found) for peer, found in values.items()}
@@ -237,16 +137,6 @@ def pgbench(args, peers, scale, script, mode, clients):
             rates[peer.name].append(float(rate[1]))
     name = f"{script}, scale {scale}, {mode}, {clients} client{'s' if clients > 1 else ''}"
     return compared(name, rates, less_is_better=False)
-
-
-def check_balances(peer):
-    """Every transaction adds the same to an account and the history; TPC-B also to teller and branch."""
-    sums = peer.psql(
-        "SELECT (SELECT sum(abalance) FROM pgbench_accounts) - (SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
-        "SELECT (SELECT sum(tbalance) FROM pgbench_tellers) - (SELECT sum(bbalance) FROM pgbench_branches)",
-    ).split()
-    if sums != ["0", "0"]:
-        sys.exit(f"{peer.name}: balances do not agree: {sums}")
 
 
 def copy(args, peers, root):

@@ -6,12 +6,24 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cluster::{admin, cluster_name, status};
 use crate::config::{ConfigFile, parse_bytes};
 use crate::debug;
+use crate::demo::Demo;
 use crate::error::{Error, Result, reason};
-use crate::node::{Node, NodeConfig};
+use crate::node::{Hooks, Node, NodeConfig};
+use crate::transport::Me;
+
+/// Where a node listens for others unless told otherwise.
+const DEFAULT_HOST: &str = "127.0.0.1:26433";
+
+/// `cairn init` waits this long for nodes that are about to start.
+const INIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long after an attempt the next one follows.
+const INIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Transactions may go on this long when the node is told to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +39,24 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Start(StartArgs),
+    /// Bootstrap the cluster of nodes that were started with --join: once, on one of them.
+    Init {
+        /// Where the node listens for other nodes.
+        #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST)]
+        host: String,
+    },
+    /// Look at the nodes of a running cluster.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Run a whole cluster in this process, on temporary stores, until Ctrl-C.
+    Demo {
+        /// How many nodes.
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
+        /// How much is logged, on standard error
+        #[arg(long, value_name = "LEVEL", default_value = "error")]
+        log_level: LogLevel,
+    },
     /// Look into the store of a stopped node; changes nothing.
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -34,7 +64,21 @@ enum Command {
     Version,
 }
 
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Print a table of all nodes: where they are, who is live, who has the lease, how far replicas have come.
+    Status {
+        /// Where some node of the cluster listens for other nodes.
+        #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST)]
+        host: String,
+    },
+}
+
 /// Start a node: a durable database in one directory.
+///
+/// Without --join a new node is a cluster of its own, which others can join later. With --join a new node asks the
+/// nodes that are named, of which it may be one itself, for a place in their cluster; where there is none yet, it
+/// waits until `cairn init` has made one of them begin. A node that has a store knows the others already.
 ///
 /// Each option is looked for on the command line, then in the environment, then in the file named
 /// by --config (its keys are the options' names, such as `sql-addr = "127.0.0.1:26432"`), and then
@@ -52,6 +96,24 @@ struct StartArgs {
     /// Where SQL clients connect [default: 127.0.0.1:26432]
     #[arg(long, value_name = "HOST:PORT", env = "CAIRN_SQL_ADDR", hide_env_values = true)]
     sql_addr: Option<String>,
+
+    /// Where other nodes connect [default: 127.0.0.1:26433]
+    #[arg(long, value_name = "HOST:PORT", env = "CAIRN_RPC_ADDR", hide_env_values = true)]
+    rpc_addr: Option<String>,
+
+    /// Where other nodes are told that they reach this one [default: the address of --rpc-addr]
+    #[arg(long, value_name = "HOST:PORT", env = "CAIRN_ADVERTISE_ADDR", hide_env_values = true)]
+    advertise_addr: Option<String>,
+
+    /// Nodes whose cluster a new node joins, by where they listen for other nodes
+    #[arg(
+        long,
+        value_name = "HOST:PORT,…",
+        env = "CAIRN_JOIN",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    join: Option<Vec<String>>,
 
     /// Where /health and /metrics are served; "none": nowhere [default: 127.0.0.1:26434]
     #[arg(long, value_name = "HOST:PORT", env = "CAIRN_HTTP_ADDR", hide_env_values = true)]
@@ -131,6 +193,14 @@ enum DebugCommand {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Start(args) => start(args),
+        Command::Init { host } => one_thread().and_then(|runtime| runtime.block_on(init(&host))),
+        Command::Node(NodeCommand::Status { host }) => {
+            one_thread().and_then(|runtime| runtime.block_on(node_status(&host)))
+        }
+        Command::Demo { nodes, log_level } => {
+            log_to_stderr(log_level);
+            runtime().and_then(|runtime| runtime.block_on(demo(nodes.into())))
+        }
         Command::Debug(command) => run_debug(command),
         Command::Version => {
             println!("cairn {}", crate::VERSION);
@@ -157,6 +227,9 @@ fn start(args: StartArgs) -> Result<()> {
     let config = NodeConfig {
         store: args.store.or(file.store).unwrap_or(defaults.store),
         sql_addr: args.sql_addr.or(file.sql_addr).unwrap_or(defaults.sql_addr),
+        rpc_addr: args.rpc_addr.or(file.rpc_addr).unwrap_or(defaults.rpc_addr),
+        advertise_addr: args.advertise_addr.or(file.advertise_addr),
+        join: args.join.or(file.join).unwrap_or(defaults.join),
         http_addr: http_addr.filter(|addr| addr != "none"),
         insecure: args.insecure.or(file.insecure).unwrap_or(defaults.insecure),
         cache_bytes: args.cache_size.or(file.cache_size.map(|size| size.0)).unwrap_or(defaults.cache_bytes),
@@ -167,48 +240,149 @@ fn start(args: StartArgs) -> Result<()> {
 }
 
 async fn serve(config: &NodeConfig) -> Result<()> {
-    let cannot_wait = |error| Error::new(format!("cannot wait for signals: {}", reason(&error)));
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_wait)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_wait)?;
-    let node = Node::start(config).await?;
-    announce(&node);
-    tokio::select! {
+    let mut signals = Signals::new()?;
+    let node = Node::launch(config, Hooks::default()).await?;
+    if node.waits_for_cluster() && !config.join.is_empty() {
+        say(&format!(
+            "Cairn {} waits for its cluster. If there is none yet, begin it on one node:\n  cairn init --host {}\n",
+            crate::VERSION,
+            node.rpc_address()
+        ));
+    }
+    let stops = tokio::select! {
         biased;
+        () = signals.next() => true,
+        serving = node.serving() => {
+            serving?;
+            announce(&node);
+            false
+        }
         error = node.failed() => return Err(error),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    };
+    if !stops {
+        tokio::select! {
+            biased;
+            error = node.failed() => return Err(error),
+            () = signals.next() => {}
+        }
     }
     tracing::info!("stopping");
     tokio::select! {
         biased;
         stopped = node.stop(DRAIN_TIMEOUT) => stopped?,
-        _ = terminate.recv() => return Err(Error::new("stopped at once by a second signal")),
-        _ = interrupt.recv() => return Err(Error::new("stopped at once by a second signal")),
+        () = signals.next() => return Err(Error::new("stopped at once by a second signal")),
     }
     tracing::info!("stopped");
     Ok(())
 }
 
+/// What tells the program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals> {
+        let cannot_wait = |error| Error::new(format!("cannot wait for signals: {}", reason(&error)));
+        let terminate = signal(SignalKind::terminate()).map_err(cannot_wait)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(cannot_wait)?;
+        Ok(Signals { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Tells a person at a terminal what runs and how to reach it.
 fn announce(node: &Node) {
     let store = std::path::absolute(node.directory()).unwrap_or_else(|_| node.directory().to_owned());
-    let sql = node.sql_addr();
-    let mut text = format!("Cairn {}\n  store    {}\n  SQL      {sql}\n", crate::VERSION, store.display());
+    let mut text = format!("Cairn {}\n  store    {}\n", crate::VERSION, store.display());
+    if let Some(Me { cluster, node }) = node.me() {
+        text += &format!("  node     {node} of cluster {}\n", cluster_name(cluster));
+    }
+    text += &format!("  SQL      {}\n  RPC      {}\n", node.sql_addr(), node.rpc_address());
     if let Some(http) = node.http_addr() {
         text += &format!("  HTTP     http://{http}/metrics\n");
     }
+    say(&(text + &format!("  connect  {}\n", psql(node))));
+}
+
+/// How a person at this machine connects.
+fn psql(node: &Node) -> String {
+    let sql = node.sql_addr();
     let host = match sql.ip() {
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         ip => ip.to_string(),
     };
-    text += &format!("  connect  psql -h {host} -p {} -U postgres\n", sql.port());
-    // Nobody may be listening; that is no reason not to serve.
+    format!("psql -h {host} -p {} -U postgres", sql.port())
+}
+
+/// Writes to standard output. Nobody may be listening; that is no reason not to serve.
+fn say(text: &str) {
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+async fn init(host: &str) -> Result<()> {
+    let start = tokio::time::Instant::now();
+    loop {
+        let status = match admin::init(host).await {
+            Ok(cluster) => {
+                say(&format!("cluster {} is initialized\n", cluster_name(cluster)));
+                return Ok(());
+            }
+            Err(status) => status,
+        };
+        if !admin::is_temporary(&status) || start.elapsed() > INIT_PATIENCE {
+            return Err(Error::new(format!("{host}: {}", status.message())));
+        }
+        tokio::time::sleep(INIT_PAUSE).await;
+    }
+}
+
+async fn node_status(host: &str) -> Result<()> {
+    let nodes = admin::status_of_all(host).await;
+    let nodes = nodes.map_err(|status| Error::new(format!("{host}: {}", status.message())))?;
+    say(&status::table(&nodes));
+    Ok(())
+}
+
+async fn demo(count: usize) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let demo = tokio::select! {
+        biased;
+        () = signals.next() => return Ok(()),
+        demo = Demo::start(count) => demo?,
+    };
+    let mut text = format!("Cairn {}: a cluster of {count}, until Ctrl-C\n", crate::VERSION);
+    for (node, number) in demo.nodes().iter().zip(1..) {
+        text += &format!("  node {number}  {}\n", psql(node));
+    }
+    if let Some(node) = demo.nodes().first() {
+        text += &format!("  status  cairn node status --host {}\n", node.rpc_address());
+    }
+    say(&text);
+    let failed = futures_util::future::select_all(demo.nodes().iter().map(|node| Box::pin(node.failed())));
+    let failure = tokio::select! {
+        biased;
+        () = signals.next() => None,
+        (error, ..) = failed => Some(error),
+    };
+    let stopped = demo.stop(Duration::from_secs(1)).await;
+    match failure {
+        Some(error) => Err(error),
+        None => stopped,
+    }
+}
+
 /// Workers outnumber the cores: a commit blocks its worker for one sync of the log (DESIGN §3).
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads((2 * cores).max(4))
@@ -218,7 +392,16 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| Error::new(format!("cannot start threads: {}", reason(&error))))
 }
 
-fn log_to_stderr(level: LogLevel) {
+/// For a command that asks a node.
+fn one_thread() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(format!("cannot begin: {}", reason(&error))))
+}
+
+/// Logs to standard error, panics too.
+pub fn log_to_stderr(level: LogLevel) {
     let level = match level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,

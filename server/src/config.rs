@@ -15,6 +15,12 @@ pub struct ConfigFile {
     pub store: Option<PathBuf>,
     /// `--sql-addr`
     pub sql_addr: Option<String>,
+    /// `--rpc-addr`
+    pub rpc_addr: Option<String>,
+    /// `--advertise-addr`
+    pub advertise_addr: Option<String>,
+    /// `--join`
+    pub join: Option<Vec<String>>,
     /// `--http-addr`
     pub http_addr: Option<String>,
     /// `--insecure`

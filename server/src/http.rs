@@ -1,6 +1,5 @@
 //! The HTTP listener: health and metrics, in as much HTTP/1.1 as that takes.
 
-use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +16,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the listener shows.
 pub trait Status: Send + Sync + 'static {
-    /// Whether the node takes new sessions.
-    fn is_serving(&self) -> bool;
-    /// Name, help and value of each metric.
-    fn metrics(&self) -> Vec<(&'static str, &'static str, u64)>;
+    /// Why the node takes no new sessions, in a word; `None`: it does.
+    fn refusal(&self) -> Option<&'static str>;
+    /// What is measured, in OpenMetrics' text format.
+    fn metrics(&self) -> String;
 }
 
 /// Answers requests for ever.
@@ -54,14 +53,21 @@ async fn answer(mut stream: TcpStream, status: &dyn Status) -> io::Result<()> {
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
     let (code, body) = match (method, path) {
-        (b"GET" | b"HEAD", b"/health") if status.is_serving() => ("200 OK", "ok\n".to_owned()),
-        (b"GET" | b"HEAD", b"/health") => ("503 Service Unavailable", "draining\n".to_owned()),
-        (b"GET" | b"HEAD", b"/metrics") => ("200 OK", metrics(status)),
+        (b"GET" | b"HEAD", b"/health") => match status.refusal() {
+            None => ("200 OK", "ok\n".to_owned()),
+            Some(why) => ("503 Service Unavailable", format!("{why}\n")),
+        },
+        (b"GET" | b"HEAD", b"/metrics") => ("200 OK", status.metrics()),
         (b"GET" | b"HEAD", _) => ("404 Not Found", "try /health or /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET is answered\n".to_owned()),
     };
+    let kind = if path == b"/metrics" {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; charset=utf-8"
+    };
     let mut response = format!(
-        "HTTP/1.1 {code}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     if method != b"HEAD" {
@@ -69,15 +75,4 @@ async fn answer(mut stream: TcpStream, status: &dyn Status) -> io::Result<()> {
     }
     stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await
-}
-
-/// Prometheus's text format.
-fn metrics(status: &dyn Status) -> String {
-    let mut text = String::new();
-    for (name, help, value) in status.metrics() {
-        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-        writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
-            .expect("writing to a string");
-    }
-    text
 }

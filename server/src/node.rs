@@ -1,27 +1,33 @@
 //! A node: the layers put together over a store's directory, with listeners in front.
+//!
+//! The listeners are first: a node that joins a cluster, or whose cluster has no leader yet, answers clients that it
+//! is starting up. What happens meanwhile is in [`crate::opening`].
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use cairn_kv::engine::{Engine, RocksEngine, RocksOptions};
-use cairn_kv::seam::{Disk, Env, NoPeers};
+use cairn_kv::engine::{Engine, RocksEngine};
+use cairn_kv::seam::{Clock, Disk, Transport};
 use cairn_raft::{Store, StoreConfig, StoreError};
-use cairn_txn::DbConfig;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::cluster::node_file::NodeFile;
+use crate::cluster::{Place, Stage, admin, cluster_name, replication};
 use crate::connection::Budget;
+use crate::connection::gate::Gate;
 use crate::connection::listener::Listener;
 use crate::connection::registry::{Phase, Registry};
-use crate::disk::DirectoryDisk;
 use crate::error::{Error, Result, reason};
 use crate::http;
-use crate::layers::{Layers, LayersError};
-use crate::seams::{SystemClock, SystemRng, TokioRuntime};
+use crate::metrics::Metrics;
+use crate::opening::Opening;
+use crate::seams::{SystemRng, TokioRuntime};
 use crate::store_directory::StoreDirectory;
+use crate::transport::{GrpcTransport, Me};
 
 /// Memory for messages above a mebibyte, of all connections together.
 const MESSAGE_BUDGET: usize = 512 << 20;
@@ -33,6 +39,12 @@ pub struct NodeConfig {
     pub store: PathBuf,
     /// Where SQL clients connect, `HOST:PORT`.
     pub sql_addr: String,
+    /// Where other nodes connect, `HOST:PORT`.
+    pub rpc_addr: String,
+    /// Where others are told that they reach this node, `HOST:PORT`; none: where it listens.
+    pub advertise_addr: Option<String>,
+    /// Nodes of the cluster that a new node is to join, `HOST:PORT` each; none: it founds one.
+    pub join: Vec<String>,
     /// Where health and metrics are shown, `HOST:PORT`; none: nowhere.
     pub http_addr: Option<String>,
     /// Whether strangers may come: neither encryption nor passwords exist yet.
@@ -48,6 +60,9 @@ impl Default for NodeConfig {
         NodeConfig {
             store: PathBuf::from("cairn-data"),
             sql_addr: "127.0.0.1:26432".into(),
+            rpc_addr: "127.0.0.1:26433".into(),
+            advertise_addr: None,
+            join: Vec::new(),
             http_addr: Some("127.0.0.1:26434".into()),
             insecure: false,
             cache_bytes: 256 << 20,
@@ -64,6 +79,10 @@ pub struct Hooks {
     pub disk: Option<Wrap<dyn Disk>>,
     /// Wraps the engine.
     pub engine: Option<Wrap<dyn Engine>>,
+    /// Wraps the clocks.
+    pub clock: Option<Wrap<dyn Clock>>,
+    /// Wraps what goes to other nodes and comes from them.
+    pub transport: Option<Wrap<dyn Transport>>,
     /// How the store flushes, and the bugs planted in it.
     pub store: StoreConfig,
 }
@@ -75,8 +94,12 @@ pub type Wrap<T> = Box<dyn FnOnce(Arc<T>) -> Arc<T> + Send>;
 pub struct Node {
     sql_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
-    store: Arc<Store>,
+    place: Arc<Place>,
+    transport: Arc<GrpcTransport>,
     runtime: Arc<TokioRuntime>,
+    opening: JoinHandle<()>,
+    /// What became of the opening: none, it is under way.
+    opened: watch::Receiver<Option<Result<(), String>>>,
     stop_sql: oneshot::Sender<Duration>,
     sql_listener: JoinHandle<()>,
     http_listener: Option<JoinHandle<()>>,
@@ -92,58 +115,110 @@ impl Node {
 
     /// As [`Node::start`], on storage as a test wants it.
     pub async fn start_with(config: &NodeConfig, hooks: Hooks) -> Result<Node> {
+        let node = Node::launch(config, hooks).await?;
+        match node.serving().await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                // What it says of the end follows from why it did not begin.
+                let _ = node.stop(Duration::ZERO).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Listens, and opens the store behind the caller's back: [`Node::serving`] waits for that, which may take
+    /// until others have been started.
+    pub async fn launch(config: &NodeConfig, hooks: Hooks) -> Result<Node> {
         // First what is quick to find wrong: recovery may take a second.
         let sql_socket = bind("SQL", "--sql-addr", &config.sql_addr, config.insecure).await?;
+        let rpc_socket = bind("RPC", "--rpc-addr", &config.rpc_addr, config.insecure).await?;
         let http_socket = match &config.http_addr {
             Some(addr) => Some(bind("HTTP", "--http-addr", addr, config.insecure).await?),
             None => None,
         };
+        let (sql_addr, rpc_addr) = (address_of(&sql_socket)?, address_of(&rpc_socket)?);
+        let http_addr = http_socket.as_ref().map(address_of).transpose()?;
+        let rpc_address = match &config.advertise_addr {
+            Some(address) => address.clone(),
+            None if rpc_addr.ip().is_unspecified() => {
+                return Err(Error::new(format!(
+                    "--rpc-addr {rpc_addr} is no address that other nodes can be told: say --advertise-addr too"
+                )));
+            }
+            None => rpc_addr.to_string(),
+        };
+        let sql_address = match rpc_address.rsplit_once(':') {
+            Some((host, _)) if sql_addr.ip().is_unspecified() => format!("{host}:{}", sql_addr.port()),
+            _ => sql_addr.to_string(),
+        };
         let directory = StoreDirectory::open_or_create(&config.store)?;
-        let options = RocksOptions { cache_bytes: config.cache_bytes, ..RocksOptions::default() };
-        let data = directory.data();
-        let engine = tokio::task::spawn_blocking(move || RocksEngine::open(&data, &options))
-            .await
-            .map_err(|_| Error::new("opening the store panicked"))?
-            .map_err(|error| store_error(&config.store, &error.into()))?;
-        let engine = Arc::new(engine);
-        let disk = DirectoryDisk::open(&directory.log()).map_err(|error| {
-            Error::new(format!("cannot open {}: {}", directory.log().display(), reason(&error)))
-        })?;
-        let runtime = TokioRuntime::current();
-        let rng = Arc::new(SystemRng);
-        let env = Env {
-            clock: Arc::new(SystemClock::default()),
-            rng: Arc::clone(&rng) as _,
-            runtime: Arc::clone(&runtime) as _,
-            disk: match hooks.disk {
-                Some(wrap) => wrap(Arc::new(disk)),
-                None => Arc::new(disk),
-            },
-            transport: Arc::new(NoPeers),
-        };
-        let hooked = match hooks.engine {
-            Some(wrap) => wrap(Arc::clone(&engine) as _),
-            None => Arc::clone(&engine) as _,
-        };
-        let opened = Layers::open(env, hooked, hooks.store, DbConfig::default()).await;
-        let cannot = |error: &dyn std::fmt::Display| {
-            Error::new(format!("cannot open the database in {}: {error}", config.store.display()))
-        };
-        let Layers { store, sql, .. } = opened.map_err(|error| match error {
-            LayersError::Store(error) => store_error(&config.store, &error),
-            LayersError::Db(error) => cannot(&error),
-            LayersError::Sql(error) => cannot(&error.message()),
-        })?;
+        let file = NodeFile::open(directory.path())?;
+        let is_new = directory.has_no_log()?;
+        if let Some(Me { cluster, node }) = file.me().filter(|_| is_new && file.is_founded()) {
+            return Err(Error::new(format!(
+                "the store in {} is that of node {node} of cluster {}, and its log is lost: under that number it \
+                 cannot come back, as it no longer knows what it has promised. An empty directory can join the \
+                 cluster as a new node",
+                directory.path().display(),
+                cluster_name(cluster)
+            )));
+        }
 
-        let registry = Registry::new(config.max_connections, rng);
-        let (sql_addr, http_addr) =
-            (address_of(&sql_socket)?, http_socket.as_ref().map(address_of).transpose()?);
-        let listener = Listener::new(sql, Arc::clone(&registry), Budget::new(MESSAGE_BUDGET));
+        let (place, told) = Place::new(file, rpc_address.clone(), sql_address);
+        let transport =
+            GrpcTransport::listen(rpc_socket, rpc_address, Some(admin::server(Arc::clone(&place))));
+        let runtime = TokioRuntime::current();
+        let registry = Registry::new(config.max_connections, Arc::new(SystemRng));
+        let gate = Gate::default();
+        let listener = Listener::new(gate.clone(), Arc::clone(&registry), Budget::new(MESSAGE_BUDGET));
         let (stop_sql, stopped) = oneshot::channel();
         let sql_listener = tokio::spawn(listener.serve(sql_socket, stopped));
-        let status = NodeStatus { started: Instant::now(), registry, store: Arc::clone(&store), engine };
+        let engine = Arc::new(OnceLock::new());
+        let status = NodeStatus {
+            place: Arc::clone(&place),
+            registry,
+            gate: gate.clone(),
+            engine: Arc::clone(&engine),
+        };
         let http_listener = http_socket.map(|socket| tokio::spawn(http::serve(socket, Arc::new(status))));
-        Ok(Node { sql_addr, http_addr, store, runtime, stop_sql, sql_listener, http_listener, directory })
+        let opening = Opening {
+            config: config.clone(),
+            hooks,
+            is_new,
+            data: directory.data(),
+            log: directory.log(),
+            place: Arc::clone(&place),
+            transport: Arc::clone(&transport),
+            runtime: Arc::clone(&runtime),
+            engine,
+            gate,
+        };
+        let (outcome, opened) = watch::channel(None);
+        let opening = tokio::spawn(async move {
+            let opened = opening.run(told).await;
+            outcome.send_replace(Some(opened.map_err(|error| error.to_string())));
+        });
+        Ok(Node {
+            sql_addr,
+            http_addr,
+            place,
+            transport,
+            runtime,
+            opening,
+            opened,
+            stop_sql,
+            sql_listener,
+            http_listener,
+            directory,
+        })
+    }
+
+    /// Waits until clients are served; an error is why that will not be.
+    pub async fn serving(&self) -> Result<()> {
+        let mut opened = self.opened.clone();
+        let outcome = opened.wait_for(Option::is_some).await;
+        let outcome = outcome.map_err(|_| Error::new("opening the store panicked: see the log"))?;
+        outcome.clone().expect("waited for").map_err(Error::new)
     }
 
     /// Where SQL clients connect.
@@ -151,9 +226,24 @@ impl Node {
         self.sql_addr
     }
 
+    /// Where other nodes reach this one.
+    pub fn rpc_address(&self) -> &str {
+        &self.place.rpc_address
+    }
+
     /// Where health and metrics are shown.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_addr
+    }
+
+    /// Who it is in which cluster, once that is settled.
+    pub fn me(&self) -> Option<Me> {
+        self.place.stage().me()
+    }
+
+    /// Whether it waits for a cluster to join, or to be told to found one.
+    pub fn waits_for_cluster(&self) -> bool {
+        self.me().is_none() && self.place.file.me().is_none() && self.place.stage() == Stage::Waiting
     }
 
     /// The store's directory.
@@ -161,25 +251,38 @@ impl Node {
         self.directory.path()
     }
 
-    /// The store, for measurements.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
+    /// The store, once it is open: for measurements.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.place.opened().map(|opened| &opened.store)
     }
 
     /// Completes when the node cannot go on: what it says has happened to the store.
     pub async fn failed(&self) -> Error {
+        let store = async {
+            self.place.reached(|_| self.place.opened().is_some()).await;
+            self.store().expect("waited for").failed().await
+        };
+        let opening = async {
+            match self.serving().await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
         tokio::select! {
             biased;
-            failure = self.store.failed() => {
+            failure = store => {
                 Error::new(format!("the store in {} has failed: {failure}", self.directory().display()))
             }
+            error = opening => error,
             task = self.runtime.failed() => {
                 Error::new(format!("the background task \"{task}\" has failed: see the log"))
             }
         }
     }
 
-    /// Ends well: sessions outside a transaction at once, the others within `drain`; then flushes.
+    /// Ends well: sessions outside a transaction at once, the others within `drain`; then another node gets the
+    /// lease, if this one has it, and what is in memory is flushed. Clients of other nodes are served all the
+    /// while.
     pub async fn stop(self, drain: Duration) -> Result<()> {
         // The receiver is gone only when the listener's task has ended, which is what we want.
         let _ = self.stop_sql.send(drain);
@@ -187,8 +290,16 @@ impl Node {
         if let Some(http) = self.http_listener {
             http.abort();
         }
-        let closed = self.store.close().await;
+        self.opening.abort();
+        // Aborted, ended or panicked: said by `serving`.
+        let _ = self.opening.await;
+        replication::hand_over(&self.place).await;
+        let closed = match self.place.opened() {
+            Some(opened) => opened.store.close().await,
+            None => Ok(()),
+        };
         self.runtime.stop().await;
+        self.transport.stop().await;
         listener.map_err(|_| Error::new("the listener panicked"))?;
         closed.map_err(|error| store_error(self.directory.path(), &error))
     }
@@ -196,34 +307,59 @@ impl Node {
 
 /// What the HTTP listener shows of a node.
 struct NodeStatus {
-    started: Instant,
+    place: Arc<Place>,
     registry: Arc<Registry>,
-    store: Arc<Store>,
-    engine: Arc<RocksEngine>,
+    gate: Gate,
+    engine: Arc<OnceLock<Arc<RocksEngine>>>,
 }
 
 impl http::Status for NodeStatus {
-    fn is_serving(&self) -> bool {
-        self.registry.phase() == Phase::Serving && self.store.failure().is_none()
+    fn refusal(&self) -> Option<&'static str> {
+        let failed = self.place.opened().is_some_and(|opened| opened.store.failure().is_some());
+        match self.registry.phase() {
+            _ if failed => Some("failed"),
+            Phase::Serving if self.gate.is_open() => None,
+            Phase::Serving => Some("starting"),
+            Phase::Draining | Phase::Killed => Some("draining"),
+        }
     }
 
-    fn metrics(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let (store, engine) = (self.store.stats(), self.engine.stats());
-        vec![
-            (
-                "cairn_uptime_seconds",
-                "Seconds since the node began to serve.",
-                self.started.elapsed().as_secs(),
-            ),
-            ("cairn_sessions", "SQL sessions at present.", self.registry.count() as u64),
-            ("cairn_commits_total", "Log entries applied.", store.commits),
-            ("cairn_log_syncs_total", "Syncs of the log.", store.syncs),
-            ("cairn_log_bytes_total", "Bytes written to the log.", store.log_bytes),
-            ("cairn_flushes_total", "Flushes of the engine.", store.flushes),
-            ("cairn_memtable_bytes", "Bytes in memtables.", engine.memtable_bytes),
-            ("cairn_table_bytes", "Bytes of live table files.", engine.table_bytes),
-            ("cairn_block_cache_bytes", "Bytes in the block cache.", self.engine.cache_usage() as u64),
-        ]
+    fn metrics(&self) -> String {
+        let mut metrics = Metrics::new();
+        metrics.gauge(
+            "uptime_seconds",
+            "Seconds since the node was started",
+            self.place.started.elapsed().as_secs(),
+        );
+        metrics.gauge("sessions", "SQL sessions at present", self.registry.count() as u64);
+        if let Some(transport) = self.place.transport() {
+            let peers = transport.peers();
+            let reached = peers.iter().filter(|(_, _, is_connected)| *is_connected).count();
+            metrics.gauge("peers", "Other nodes known here", peers.len() as u64);
+            metrics.gauge("peers_reached", "Other nodes with a stream to them", reached as u64);
+        }
+        if let (Some(opened), Some(cache)) = (self.place.opened(), self.engine.get()) {
+            let (store, engine) = (opened.store.stats(), cache.stats());
+            let has_lease = opened.store.lease(crate::cluster::RANGE).is_some();
+            metrics.gauge("leases", "Ranges whose lease this node has", u64::from(has_lease));
+            metrics.counter("commits", "Log entries applied", store.commits);
+            metrics.counter("log_syncs", "Syncs of the log", store.syncs);
+            metrics.counter("log_bytes", "Bytes written to the log", store.log_bytes);
+            metrics.counter("flushes", "Flushes of the engine", store.flushes);
+            metrics.counter(
+                "follower_reads",
+                "Looks at the past served from here without the lease",
+                opened.db.follower_reads(),
+            );
+            metrics.gauge("memtable_bytes", "Bytes in memtables", engine.memtable_bytes);
+            metrics.gauge("table_bytes", "Bytes of live table files", engine.table_bytes);
+            metrics.gauge("block_cache_bytes", "Bytes in the block cache", cache.cache_usage() as u64);
+            opened.store.metrics().register(metrics.registry());
+            if let Some(sql) = self.place.sql_metrics.get() {
+                sql.register(metrics.registry());
+            }
+        }
+        metrics.text()
     }
 }
 

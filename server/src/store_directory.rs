@@ -3,6 +3,7 @@
 //! ```text
 //! cairn-data/
 //!   FORMAT   version of this layout and who created it; written last when a store is created
+//!   NODE     the node's place in its cluster: `cluster::node_file`
 //!   LOCK     held (flock) by the process that works on the store; names its id
 //!   log/     the Raft log, through `Disk`
 //!   data/    RocksDB
@@ -95,6 +96,14 @@ impl StoreDirectory {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether nothing was ever written to the log, or all of it is lost.
+    pub fn has_no_log(&self) -> Result<bool> {
+        let log = self.log();
+        let mut files = fs::read_dir(&log)
+            .map_err(|error| Error::new(format!("cannot read {}: {}", log.display(), reason(&error))))?;
+        Ok(files.next().is_none())
     }
 
     /// Where the log lies.

@@ -6,10 +6,15 @@
 //! (R8), so liveness waits for one large frame at most. Frames are lost when a queue is full or a stream
 //! breaks: whoever sent them is prepared for that.
 //!
-//! A stream begins with who sends, to whom, in which cluster. A node that is not meant refuses it.
+//! A stream begins with who sends, from where, to whom, in which cluster. A node that is not meant refuses it;
+//! one that is dials back, so that nobody needs to be told of a node that knows somebody. The port is open before
+//! the node knows who it is, as a node that joins learns that from others: until then it takes no stream.
+//!
+//! The service of [`crate::cluster::admin`] is served on the same port.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +28,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::cluster::admin::AdminServer;
 
 /// The service between nodes, generated.
 #[allow(missing_docs, clippy::all, reason = "generated")]
@@ -48,6 +55,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// A silent stream is probed, and given up when no answer comes: TCP alone would repeat what a cut link
 /// has swallowed ever more seldom, and be late when the link is whole again.
 const PROBE: Duration = Duration::from_millis(300);
+
+/// Requests under way may delay the transport's end this long.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A frame on a stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -75,14 +85,25 @@ pub struct Me {
 
 /// gRPC transport. Ends with [`GrpcTransport::stop`].
 pub struct GrpcTransport {
-    me: Me,
-    inboxes: [Arc<Queue>; Channel::ALL.len()],
-    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    shared: Arc<Shared>,
     server: Mutex<Option<JoinHandle<()>>>,
     stopping: watch::Sender<bool>,
 }
 
+/// What the transport and the streams to it share.
+struct Shared {
+    me: OnceLock<Me>,
+    /// Where others reach this node.
+    address: String,
+    inboxes: [Arc<Queue>; Channel::ALL.len()],
+    /// None: the transport has ended.
+    peers: Mutex<Option<BTreeMap<NodeId, Peer>>>,
+    /// A peer came, or moved to another address.
+    met: Notify,
+}
+
 struct Peer {
+    address: String,
     queues: Arc<Outgoing>,
     task: JoinHandle<()>,
 }
@@ -124,6 +145,8 @@ impl Queue {
 struct Outgoing {
     queues: [Queue; Channel::ALL.len()],
     arrived: Notify,
+    /// The peer is reached.
+    is_connected: AtomicBool,
 }
 
 impl Outgoing {
@@ -142,12 +165,18 @@ impl Outgoing {
 }
 
 impl GrpcTransport {
-    /// Listens on `listener`. Peers are added with [`GrpcTransport::connect`].
-    pub fn start(me: Me, listener: TcpListener) -> Arc<GrpcTransport> {
-        let inboxes: [Arc<Queue>; Channel::ALL.len()] = Default::default();
+    /// Listens on `listener`, which others reach at `address`; there the node answers as `admin` too.
+    pub fn listen(listener: TcpListener, address: String, admin: Option<AdminServer>) -> Arc<GrpcTransport> {
+        let shared = Arc::new(Shared {
+            me: OnceLock::new(),
+            address,
+            inboxes: Default::default(),
+            peers: Mutex::new(Some(BTreeMap::new())),
+            met: Notify::new(),
+        });
         let (stopping, stop) = watch::channel(false);
-        let service = PeerServer::new(Receiver { me, inboxes: inboxes.clone(), stop: stop.clone() })
-            .max_decoding_message_size(MAX_FRAME_BYTES);
+        let receiver = Receiver { shared: Arc::clone(&shared), stop: stop.clone() };
+        let service = PeerServer::new(receiver).max_decoding_message_size(MAX_FRAME_BYTES);
         let serve = Server::builder()
             .tcp_nodelay(true)
             .initial_stream_window_size(8 << 20)
@@ -155,55 +184,84 @@ impl GrpcTransport {
             .http2_keepalive_interval(Some(PROBE))
             .http2_keepalive_timeout(Some(PROBE))
             .add_service(service)
+            .add_optional_service(admin)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(stop));
         let server = tokio::spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the listener for other nodes has ended");
             }
         });
-        Arc::new(GrpcTransport {
-            me,
-            inboxes,
-            peers: Mutex::default(),
-            server: Mutex::new(Some(server)),
-            stopping,
-        })
+        Arc::new(GrpcTransport { shared, server: Mutex::new(Some(server)), stopping })
+    }
+
+    /// Says who this node is. Once, and before it is told of peers.
+    pub fn identify(&self, me: Me) {
+        assert_eq!(*self.shared.me.get_or_init(|| me), me, "a node does not become another one");
     }
 
     /// Sends to `node` at `address` (`HOST:PORT`) from now on, however often the stream breaks.
-    pub fn connect(&self, node: NodeId, address: String) {
-        let queues = Arc::new(Outgoing::default());
-        let task = tokio::spawn(keep_connected(self.me, node, address, Arc::clone(&queues)));
-        if let Some(before) = self.peers.lock().insert(node, Peer { queues, task }) {
-            before.task.abort();
-        }
+    pub fn connect(&self, node: NodeId, address: &str) {
+        let me = *self.shared.me.get().expect("who knows of peers knows who it is");
+        self.shared.connect(me, node, address);
+    }
+
+    /// The peers, where they are, and whether they are reached now.
+    pub fn peers(&self) -> Vec<(NodeId, String, bool)> {
+        let peers = self.shared.peers.lock();
+        let peer = |(node, peer): (&NodeId, &Peer)| {
+            (*node, peer.address.clone(), peer.queues.is_connected.load(Ordering::Relaxed))
+        };
+        peers.iter().flatten().map(peer).collect()
+    }
+
+    /// Completes when a peer has come, or has moved, since the last time.
+    pub async fn met(&self) {
+        self.shared.met.notified().await;
     }
 
     /// Sends and receives no more.
     pub async fn stop(&self) {
-        for (_, peer) in std::mem::take(&mut *self.peers.lock()) {
+        for (_, peer) in self.shared.peers.lock().take().into_iter().flatten() {
             peer.task.abort();
         }
         self.stopping.send_replace(true);
         let server = self.server.lock().take();
-        if let Some(server) = server {
-            // Its task does not panic, and is not aborted by anyone else.
-            let _ = server.await;
+        if let Some(mut server) = server
+            && tokio::time::timeout(STOP_TIMEOUT, &mut server).await.is_err()
+        {
+            server.abort();
         }
+    }
+}
+
+impl Shared {
+    fn connect(&self, me: Me, node: NodeId, address: &str) {
+        let mut peers = self.peers.lock();
+        let Some(peers) = peers.as_mut().filter(|_| node != me.node) else { return };
+        if peers.get(&node).is_some_and(|peer| peer.address == address) {
+            return;
+        }
+        let (address, queues) = (address.to_owned(), Arc::new(Outgoing::default()));
+        let mine = self.address.clone();
+        let task = tokio::spawn(keep_connected(me, mine, node, address.clone(), Arc::clone(&queues)));
+        if let Some(before) = peers.insert(node, Peer { address, queues, task }) {
+            before.task.abort();
+        }
+        self.met.notify_one();
     }
 }
 
 impl Transport for GrpcTransport {
     fn send(&self, to: NodeId, channel: Channel, frame: Bytes) {
-        let peers = self.peers.lock();
-        if let Some(peer) = peers.get(&to) {
+        let peers = self.shared.peers.lock();
+        if let Some(peer) = peers.as_ref().and_then(|peers| peers.get(&to)) {
             peer.queues.queues[channel as usize].push(to, frame);
             peer.queues.arrived.notify_one();
         }
     }
 
     fn receive(&self, channel: Channel) -> BoxFuture<'_, (NodeId, Bytes)> {
-        let inbox = &self.inboxes[channel as usize];
+        let inbox = &self.shared.inboxes[channel as usize];
         Box::pin(async move {
             loop {
                 if let Some(frame) = inbox.pop() {
@@ -217,12 +275,13 @@ impl Transport for GrpcTransport {
 }
 
 /// Keeps a stream to a peer.
-async fn keep_connected(me: Me, node: NodeId, address: String, queues: Arc<Outgoing>) {
+async fn keep_connected(me: Me, mine: String, node: NodeId, address: String, queues: Arc<Outgoing>) {
     let mut pause = RETRY.0;
     let mut complained = false;
     loop {
         let began = tokio::time::Instant::now();
-        let error = deliver(me, node, &address, &queues).await;
+        let error = deliver(me, &mine, node, &address, &queues).await;
+        queues.is_connected.store(false, Ordering::Relaxed);
         // What waited for the stream is stale.
         queues.queues.iter().for_each(Queue::clear);
         if began.elapsed() > RETRY.1 * 2 {
@@ -238,30 +297,34 @@ async fn keep_connected(me: Me, node: NodeId, address: String, queues: Arc<Outgo
 }
 
 /// Sends until the stream breaks; why it did.
-async fn deliver(me: Me, node: NodeId, address: &str, queues: &Arc<Outgoing>) -> Status {
-    let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
-        Ok(endpoint) => endpoint,
-        Err(error) => return Status::invalid_argument(error.to_string()),
-    };
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PROBE)
-        .keep_alive_timeout(PROBE)
-        .keep_alive_while_idle(true);
-    let channel = match endpoint.connect().await {
+async fn deliver(me: Me, mine: &str, node: NodeId, address: &str, queues: &Arc<Outgoing>) -> Status {
+    let channel = match dial(address).await {
         Ok(channel) => channel,
-        Err(error) => return Status::unavailable(reason(&error)),
+        Err(status) => return status,
     };
+    queues.is_connected.store(true, Ordering::Relaxed);
+    tracing::debug!(node, address, "a stream to a node");
     let queues = Arc::clone(queues);
     let frames = stream::unfold(queues, |queues| async move { Some((queues.next().await, queues)) });
     let mut request = Request::new(frames);
-    introduce(request.metadata_mut(), me, node);
+    introduce(request.metadata_mut(), me, mine, node);
     let mut client = PeerClient::new(channel).max_encoding_message_size(MAX_FRAME_BYTES);
     match client.deliver(request).await {
         Ok(_) => Status::unavailable("the node has ended the stream"),
         Err(status) => status,
     }
+}
+
+/// A connection to the RPC port of a node.
+pub(crate) async fn dial(address: &str) -> Result<tonic::transport::Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| Status::invalid_argument(format!("{address} is not an address: HOST:PORT is expected")))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PROBE)
+        .keep_alive_timeout(PROBE)
+        .keep_alive_while_idle(true);
+    endpoint.connect().await.map_err(|error| Status::unavailable(reason(&error)))
 }
 
 /// The innermost cause, which says what the operating system said.
@@ -275,13 +338,18 @@ fn reason(error: &dyn std::error::Error) -> String {
 
 const CLUSTER: &str = "cairn-cluster";
 const FROM: &str = "cairn-from";
+const ADDRESS: &str = "cairn-address";
 const TO: &str = "cairn-to";
 
-fn introduce(metadata: &mut MetadataMap, me: Me, to: NodeId) {
+fn introduce(metadata: &mut MetadataMap, me: Me, address: &str, to: NodeId) {
     let cluster = format!("{:032x}", u128::from_be_bytes(me.cluster));
     metadata.insert(CLUSTER, AsciiMetadataValue::try_from(cluster).expect("hexadecimal digits"));
     metadata.insert(FROM, me.node.into());
     metadata.insert(TO, to.into());
+    // Other characters are not in an address that can be dialed.
+    if let Ok(address) = AsciiMetadataValue::try_from(address) {
+        metadata.insert(ADDRESS, address);
+    }
 }
 
 /// Completes when the transport ends.
@@ -292,13 +360,12 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// Takes peers' streams.
 struct Receiver {
-    me: Me,
-    inboxes: [Arc<Queue>; Channel::ALL.len()],
+    shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 }
 
 impl Receiver {
-    /// Who sends, if it means this node.
+    /// Who sends, if it means this node. It is dialed back.
     fn sender(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         let number = |name: &str| text(name).and_then(|value| value.parse::<NodeId>().ok());
@@ -306,14 +373,20 @@ impl Receiver {
         let (Some(cluster), Some(from), Some(to)) = (cluster, number(FROM), number(TO)) else {
             return Err(Status::invalid_argument("the stream does not say who sends"));
         };
-        let mine = u128::from_be_bytes(self.me.cluster);
+        let Some(me) = self.shared.me.get() else {
+            return Err(Status::unavailable("this node does not know yet who it is"));
+        };
+        let mine = u128::from_be_bytes(me.cluster);
         if cluster != mine {
             return Err(Status::failed_precondition(format!(
                 "this is a node of cluster {mine:032x}, and not of {cluster:032x}"
             )));
         }
-        if to != self.me.node {
-            return Err(Status::failed_precondition(format!("this is node {}, not {to}", self.me.node)));
+        if to != me.node {
+            return Err(Status::failed_precondition(format!("this is node {}, not {to}", me.node)));
+        }
+        if let Some(address) = text(ADDRESS) {
+            self.shared.connect(*me, from, address);
         }
         Ok(from)
     }
@@ -333,7 +406,7 @@ impl PeerService for Receiver {
             };
             let Some(frame) = frame else { return Ok(Response::new(Delivered {})) };
             // Channels of a later version are not for this node.
-            if let Some(inbox) = self.inboxes.get(frame.channel as usize) {
+            if let Some(inbox) = self.shared.inboxes.get(frame.channel as usize) {
                 inbox.push(from, frame.body);
             }
         }

@@ -2,11 +2,10 @@
 //! session; tests of the loop put in one that blocks, fails and panics at will.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_sql::session::{ClientInfo, Format, Outcome, ResultSink, Session, SqlNode, TransactionStatus};
+use cairn_sql::session::{ClientInfo, Format, Outcome, ResultSink, Session, TransactionStatus};
 use cairn_sql::{Result, SqlError};
 use cairn_txn::CancelToken;
 
@@ -64,14 +63,6 @@ pub trait Backend: Send + 'static {
     fn copy_done(&mut self, sink: &mut dyn ResultSink) -> impl Future<Output = Result<Outcome>> + Send;
     fn copy_fail(&mut self, message: &str) -> impl Future<Output = SqlError> + Send;
     fn close(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-impl Connect for Arc<SqlNode> {
-    type Session = Session;
-
-    fn connect(&self, id: u32, client: ClientInfo) -> Result<Session> {
-        Session::new(self, id, client)
-    }
 }
 
 impl Backend for Session {

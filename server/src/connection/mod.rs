@@ -4,14 +4,15 @@
 //! handed to the session ([`backend`]) whose output is encoded straight into the write buffer
 //! ([`output`]), and one write answers the pipeline. So a round trip costs one read and one write
 //! and crosses no thread. While a statement waits, [`watch`] reads ahead ([`reader`]) and looks for
-//! what should end it. [`listener`] accepts, [`registry`] knows all connections, [`startup`] is the
-//! handshake.
+//! what should end it. [`listener`] accepts, [`gate`] lets in, [`registry`] knows all connections,
+//! [`startup`] is the handshake.
 //!
 //! The loop is our own because pgwire's awaits its handler before it reads again and flushes after
 //! every message (DESIGN §6); pgwire encodes and decodes the messages of the startup.
 
 pub mod backend;
 mod frontend;
+pub mod gate;
 pub mod listener;
 mod output;
 mod reader;

@@ -11,6 +11,8 @@ pub fn cairn(args: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CAIRN_")) {
         command.env_remove(name);
     }
+    // Tests run side by side.
+    command.env("CAIRN_RPC_ADDR", "127.0.0.1:0");
     command
 }
 

@@ -101,6 +101,20 @@ fn strangers_are_not_let_in_by_accident() {
     assert!(line.contains("--sql-addr 0.0.0.0:0 would let anyone") && line.contains("--insecure"), "{line}");
     let line = refused(&["--store", store.to_str().unwrap(), "--sql-addr", "nonsense"]);
     assert_eq!(line, "cairn: --sql-addr nonsense is not an address: HOST:PORT is expected");
+    let address = format!("127.0.0.1:{}", free_port());
+    let common =
+        ["--store", store.to_str().unwrap(), "--sql-addr", &address, "--http-addr", "none", "--insecure"];
+    let line = refused(&[&common[..], &["--rpc-addr", "0.0.0.0:0"]].concat());
+    assert!(line.contains("say --advertise-addr too"), "{line}");
+}
+
+#[test]
+fn a_command_for_a_node_says_when_there_is_none() {
+    let host = format!("127.0.0.1:{}", free_port());
+    let (success, stdout, stderr) = run(&["node", "status", "--host", &host]);
+    assert!(!success && stdout.is_empty());
+    assert!(stderr.starts_with(&format!("cairn: {host}: ")), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]
@@ -126,12 +140,19 @@ fn a_configuration_file_comes_after_environment_and_flags() {
 fn help_and_version_are_readable() {
     let (success, stdout, _) = run(&["start", "--help"]);
     assert!(success);
-    for flag in
-        ["--store", "--sql-addr", "--http-addr", "--insecure", "--cache-size", "--log-level", "--config"]
-    {
+    for flag in [
+        "--store",
+        "--sql-addr",
+        "--rpc-addr",
+        "--join",
+        "--http-addr",
+        "--insecure",
+        "--log-level",
+        "--config",
+    ] {
         assert!(stdout.contains(flag), "{flag}");
     }
-    assert!(stdout.contains("CAIRN_SQL_ADDR") && !stdout.contains("--join"));
+    assert!(stdout.contains("CAIRN_SQL_ADDR") && stdout.contains("CAIRN_JOIN"));
     let (success, stdout, _) = run(&["version"]);
     assert!(success);
     assert_eq!(stdout, format!("cairn {}\n", env!("CARGO_PKG_VERSION")));

@@ -129,6 +129,7 @@ fn node_in_its_own_process() {
     let config = NodeConfig {
         store: store.clone(),
         sql_addr: "127.0.0.1:0".into(),
+        rpc_addr: "127.0.0.1:0".into(),
         http_addr: None,
         ..NodeConfig::default()
     };
@@ -147,6 +148,7 @@ fn node_in_its_own_process() {
         disk: Some(Box::new(move |disk| MirrorDisk::wrap(disk, mirror))),
         engine: Some(Box::new(move |engine| SnapshotEngine::wrap(engine, store.join("data"), snapshots))),
         store: store_config,
+        ..Hooks::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

@@ -24,6 +24,9 @@ impl Node {
         if !flags.contains(&"--http-addr") {
             command.args(["--http-addr", "none"]);
         }
+        if !flags.contains(&"--rpc-addr") {
+            command.args(["--rpc-addr", "127.0.0.1:0"]);
+        }
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[expect(clippy::zombie_processes, reason = "a Node waits when it is stopped or dropped")]
         let mut child = command.spawn().unwrap();

@@ -86,12 +86,19 @@ fn me(node: NodeId) -> Me {
     Me { cluster: CLUSTER, node }
 }
 
+fn start(me: Me, listener: TcpListener) -> Arc<GrpcTransport> {
+    let address = listener.local_addr().unwrap().to_string();
+    let transport = GrpcTransport::listen(listener, address, None);
+    transport.identify(me);
+    transport
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc() {
     let ((first, first_address), (second, second_address)) = (listener().await, listener().await);
-    let (one, two) = (GrpcTransport::start(me(1), first), GrpcTransport::start(me(2), second));
-    one.connect(2, second_address);
-    two.connect(1, first_address);
+    let (one, two) = (start(me(1), first), start(me(2), second));
+    one.connect(2, &second_address);
+    two.connect(1, &first_address);
     contract(Arc::clone(&one) as _, Arc::clone(&two) as _, &sleep).await;
     one.stop().await;
     two.stop().await;
@@ -100,9 +107,9 @@ async fn grpc() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_broke_is_opened_again() {
     let ((first, _), (second, address)) = (listener().await, listener().await);
-    let one = GrpcTransport::start(me(1), first);
-    let two = GrpcTransport::start(me(2), second);
-    one.connect(2, address.clone());
+    let one = start(me(1), first);
+    let two = start(me(2), second);
+    one.connect(2, &address);
     let frame = Bytes::from_static(b"x");
     until_received(&*one, (2, &*two), Channel::Raft, frame.clone(), &sleep).await;
     two.stop().await;
@@ -111,7 +118,7 @@ async fn a_stream_that_broke_is_opened_again() {
         one.send(2, Channel::Raft, Bytes::from_static(b"to nobody"));
         sleep(5).await;
     }
-    let two = GrpcTransport::start(me(2), TcpListener::bind(&address).await.unwrap());
+    let two = start(me(2), TcpListener::bind(&address).await.unwrap());
     until_received(&*one, (2, &*two), Channel::Raft, frame, &sleep).await;
     two.stop().await;
     one.stop().await;
@@ -120,11 +127,11 @@ async fn a_stream_that_broke_is_opened_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_meant_refuses() {
     let (listening, address) = listener().await;
-    let two = GrpcTransport::start(me(2), listening);
+    let two = start(me(2), listening);
     let other_cluster = Me { cluster: [8; 16], node: 1 };
     for (me, node) in [(other_cluster, 2), (me(1), 3)] {
-        let one = GrpcTransport::start(me, listener().await.0);
-        one.connect(node, address.clone());
+        let one = start(me, listener().await.0);
+        one.connect(node, &address);
         for _ in 0..20 {
             one.send(node, Channel::Raft, Bytes::from_static(b"x"));
             sleep(10).await;

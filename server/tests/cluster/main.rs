@@ -1,0 +1,243 @@
+//! Clusters of real processes, as their users see them.
+
+mod process;
+
+use std::time::{Duration, Instant};
+
+use process::{Cluster, Node, connect, free_port, run};
+
+async fn count(node: &Node, table: &str) -> i64 {
+    node.connect().await.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+}
+
+/// Three nodes that know nothing but one another's addresses become a cluster by one word, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_become_a_cluster_and_each_takes_sql() {
+    let root = tempfile::tempdir().unwrap();
+    let cluster = Cluster::launch(root.path(), 3);
+    for node in &cluster.nodes {
+        assert!(node.says("cairn init").contains(&node.rpc_address()));
+    }
+    let waiting = connect(cluster.nodes[1].sql).await.map(|_| ()).unwrap_err();
+    assert_eq!(waiting.code().map(|code| code.code()), Some("57P03"), "{waiting}");
+    let (success, said, error) = run(&["init", "--host", &cluster.nodes[0].rpc_address()]);
+    assert!(success && said.contains("is initialized"), "{said}{error}");
+    for node in &cluster.nodes {
+        let (success, _, error) = run(&["init", "--host", &node.rpc_address()]);
+        assert!(!success && error.contains("the cluster is initialized already"), "{error}");
+    }
+    cluster.nodes.iter().for_each(Node::serves);
+
+    let mut clients = Vec::new();
+    for node in &cluster.nodes {
+        clients.push(node.connect().await);
+    }
+    // What one node has made is there for the next statement of another.
+    clients[1].batch_execute("CREATE TABLE t (a int PRIMARY KEY, b int)").await.unwrap();
+    for (at, client) in clients.iter().enumerate() {
+        let a = at as i32;
+        assert_eq!(client.execute("INSERT INTO t VALUES ($1, 0)", &[&a]).await.unwrap(), 1);
+    }
+    for round in 0..20 {
+        let writes = &clients[round % 3];
+        writes.execute("UPDATE t SET b = b + 1 WHERE a = $1", &[&(round as i32 % 3)]).await.unwrap();
+        let total = clients[(round + 1) % 3].query_one("SELECT sum(b) FROM t", &[]).await.unwrap();
+        assert_eq!(total.get::<_, i64>(0), round as i64 + 1);
+    }
+
+    // A schema changes on one node under statements that others have prepared.
+    let prepared = clients[2].prepare("SELECT * FROM t WHERE a = 1").await.unwrap();
+    assert_eq!(clients[2].query(&prepared, &[]).await.unwrap().len(), 1);
+    for (at, column) in ["c", "d", "e"].into_iter().enumerate() {
+        let sql = format!("ALTER TABLE t ADD COLUMN {column} int DEFAULT {at}");
+        clients[at].batch_execute(&sql).await.unwrap();
+        for client in &clients {
+            let row = client.query_one(&format!("SELECT {column} FROM t WHERE a = 2"), &[]).await.unwrap();
+            assert_eq!(row.get::<_, i32>(0), at as i32);
+        }
+    }
+    let changed = clients[2].query(&prepared, &[]).await.unwrap_err();
+    assert!(
+        changed.to_string().contains("must not change result type") || changed.code().is_some(),
+        "{changed}"
+    );
+    clients[0].batch_execute("TRUNCATE t").await.unwrap();
+    for client in &clients {
+        assert_eq!(client.query("SELECT a FROM t", &[]).await.unwrap().len(), 0);
+    }
+    clients[1].batch_execute("DROP TABLE t").await.unwrap();
+    for client in &clients {
+        let gone = client.query("SELECT a FROM t", &[]).await.unwrap_err();
+        assert_eq!(gone.code().map(|code| code.code()), Some("42P01"), "{gone}");
+    }
+
+    cluster.until(|rows| rows.iter().all(|row| row.replica == "voter" && row.live == "yes"));
+    let rows = cluster.status();
+    let numbers: Vec<&str> = rows.iter().map(|row| &*row.node).collect();
+    assert_eq!(numbers, ["1", "2", "3"]);
+}
+
+/// A follower that was killed has what it missed when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_killed_comes_back_and_catches_up() {
+    let root = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(root.path(), 3);
+    let client = cluster.nodes[0].connect().await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();
+    let leader = cluster.leader();
+    let victim = (leader + 1) % 3;
+    cluster.nodes[victim].kill();
+    let survivor = cluster.nodes[leader].connect().await;
+    for a in 0..50 {
+        survivor.execute("INSERT INTO t VALUES ($1)", &[&a]).await.unwrap();
+    }
+    // Its peers are in its file.
+    cluster.nodes[victim].relaunch(&[]);
+    cluster.nodes[victim].serves();
+    assert_eq!(count(&cluster.nodes[victim], "t").await, 50);
+    cluster.until(|rows| rows.iter().all(|row| row.live == "yes" && row.behind == "0"));
+
+    // Without its log it knows its number, and must not use it.
+    cluster.nodes[victim].kill();
+    std::fs::remove_dir_all(cluster.nodes[victim].store.join("log")).unwrap();
+    std::fs::create_dir(cluster.nodes[victim].store.join("log")).unwrap();
+    cluster.nodes[victim].relaunch(&[]);
+    assert!(!cluster.nodes[victim].ends());
+    let log = cluster.nodes[victim].log();
+    assert!(log.contains("its log is lost"), "{log}");
+}
+
+/// Writes go on through the surviving nodes when the leader dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_when_the_leader_dies() {
+    let root = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(root.path(), 3);
+    let leader = cluster.leader();
+    let port = cluster.nodes[(leader + 1) % 3].sql;
+    let client = connect(port).await.unwrap();
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();
+    // Open loop: each write has its time, whatever became of those before.
+    let (start, mut writes) = (Instant::now(), Vec::new());
+    for a in 0..300_i32 {
+        tokio::time::sleep_until((start + Duration::from_millis(10) * a as u32).into()).await;
+        if a == 50 {
+            cluster.nodes[leader].kill();
+        }
+        writes.push(tokio::spawn(async move {
+            let client = connect(port).await.unwrap();
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                match client.execute("INSERT INTO t VALUES ($1) ON CONFLICT DO NOTHING", &[&a]).await {
+                    Ok(_) => return (a, Instant::now()),
+                    Err(error) if attempts < 200 => {
+                        assert!(!client.is_closed(), "{error}");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    Err(error) => panic!("write {a}: {error}"),
+                }
+            }
+        }));
+    }
+    let mut ends = Vec::new();
+    for write in writes {
+        ends.push(write.await.unwrap().1);
+    }
+    ends.sort_unstable();
+    let gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    println!("longest gap when the leader was killed: {gap:?}");
+    // A second is wanted, and measured where the machine is not shared with other tests.
+    assert!(gap < Duration::from_secs(5), "{gap:?}");
+    assert_eq!(count(&cluster.nodes[(leader + 2) % 3], "t").await, 300);
+}
+
+/// SIGTERM on the leader: the lease goes on to another node, whose clients notice next to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_stopped_hands_its_lease_over() {
+    let root = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(root.path(), 3);
+    let leader = cluster.leader();
+    let client = cluster.nodes[(leader + 1) % 3].connect().await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();
+    let writer = tokio::spawn(async move {
+        let mut ends = Vec::new();
+        for a in 0..2_000_i32 {
+            client.execute("INSERT INTO t VALUES ($1)", &[&a]).await.unwrap();
+            ends.push(Instant::now());
+        }
+        ends
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.nodes[leader].stop();
+    let ends = writer.await.unwrap();
+    let gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    println!("longest gap when the leader was stopped: {gap:?}");
+    assert!(gap < Duration::from_secs(2), "{gap:?}");
+    assert_ne!(cluster.leader(), leader);
+    assert_eq!(count(&cluster.nodes[(leader + 2) % 3], "t").await, 2_000);
+}
+
+/// A node that was alone has company, and keeps its data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_node_grows_into_three() {
+    let root = tempfile::tempdir().unwrap();
+    let first = Node::launch(&root.path().join("n0"), free_port(), free_port(), &[]);
+    first.serves();
+    let client = first.connect().await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b text)").await.unwrap();
+    let insert = "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 2000) AS g(i)";
+    client.batch_execute(insert).await.unwrap();
+    let mut cluster = Cluster { nodes: vec![first] };
+    for at in 1..3 {
+        let join = [cluster.nodes[0].rpc];
+        let node = Node::launch(&root.path().join(format!("n{at}")), free_port(), free_port(), &join);
+        node.serves();
+        assert_eq!(count(&node, "t").await, 2_000);
+        cluster.nodes.push(node);
+    }
+    client.batch_execute("INSERT INTO t VALUES (0, 'when there were three')").await.unwrap();
+    cluster.until(|rows| rows.iter().all(|row| row.replica == "voter" && row.behind == "0"));
+    // It is not needed any more.
+    cluster.nodes[0].kill();
+    assert_eq!(count(&cluster.nodes[1], "t").await, 2_001);
+}
+
+#[test]
+fn a_store_of_another_cluster_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut stranger = Node::launch(&root.path().join("s"), free_port(), free_port(), &[]);
+    stranger.serves();
+    stranger.stop();
+    let mut cluster =
+        Cluster { nodes: vec![Node::launch(&root.path().join("n0"), free_port(), free_port(), &[])] };
+    cluster.nodes[0].serves();
+    stranger.relaunch(&[cluster.nodes[0].rpc]);
+    assert!(!stranger.ends());
+    let log = stranger.log();
+    assert!(log.contains("belongs to cluster") && log.contains("start on an empty directory"), "{log}");
+    // A copy of a directory is not another node.
+    let copy = root.path().join("copy");
+    cluster.nodes[0].stop();
+    let copied = std::process::Command::new("cp").arg("-r").arg(&cluster.nodes[0].store).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_file(copy.join("NODE")).unwrap();
+    let mut copy = Node::launch(&copy, free_port(), free_port(), &[]);
+    assert!(!copy.ends());
+    assert!(copy.log().contains("has another directory"), "{}", copy.log());
+}
+
+#[test]
+fn a_demo_is_a_cluster() {
+    let mut demo = process::cairn(&["demo", "--nodes", "3"]);
+    let mut child = demo.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let said: Vec<String> = lines.by_ref().map(Result::unwrap).take(5).collect();
+    assert_eq!(said.iter().filter(|line| line.contains("psql -h 127.0.0.1 -p ")).count(), 3, "{said:#?}");
+    let host = said.iter().find_map(|line| line.split("--host ").nth(1)).expect("how to ask for the status");
+    let (success, table, error) = run(&["node", "status", "--host", host]);
+    assert!(success && table.lines().count() == 4, "{table}{error}");
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert!(!std::env::temp_dir().join(format!("cairn-demo-{id}")).exists());
+}
