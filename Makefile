@@ -4,11 +4,12 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/cairn/target
 STORE ?= cairn-data
 
-# What `make jepsen` simulates.
+# What `make jepsen` simulates, and how many faults it brings over real processes.
 SEED ?= 1000
 SEEDS ?= 10000
+FAULTS ?= 100
 
-.PHONY: setup build run test simulation jepsen bench bench-smoke crash check fmt clippy
+.PHONY: setup build run test simulation jepsen jepsen-smoke bench bench-smoke crash check fmt clippy
 
 setup: ## installs what is missing
 	@.ci/setup
@@ -25,7 +26,7 @@ fmt:
 clippy: setup
 	.ci/cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup simulation bench-smoke ## the whole suite
+test: setup simulation bench-smoke jepsen-smoke ## the whole suite
 	.ci/cargo test --doc --workspace
 	.ci/cargo nextest run --workspace
 
@@ -34,9 +35,14 @@ simulation: setup ## 500 seeds, each with at least 1,000 commits and 3 crashes; 
 	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed 1 --seeds 500 --twice 50 --quiet
 
-jepsen: setup ## a long simulation: SEED=first SEEDS=number
+jepsen: setup ## a long simulation (SEED=first SEEDS=number), then a cluster of processes (FAULTS=number): jepsen-out
 	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed $(SEED) --seeds $(SEEDS) --twice $(SEEDS) --quiet
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen real --seed $(SEED) --faults $(FAULTS)
+
+# After the simulation: that has built the binary.
+jepsen-smoke: simulation ## three processes, a few kills and pauses
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen real --faults 4 --kinds kill,pause --workload bank --out $(CARGO_TARGET_DIR)/jepsen-smoke
 
 bench: build ## Cairn beside PostgreSQL 15: docs/bench; options in BENCH, see server/bench/bench.py --help
 	python3 server/bench/bench.py --cairn $(CARGO_TARGET_DIR)/release/cairn $(BENCH)

@@ -178,6 +178,13 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether it changes nothing.
+    pub const fn is_read(&self) -> bool {
+        matches!(self, Op::Get { .. } | Op::List { .. } | Op::Scan { .. } | Op::ByValue { .. })
+    }
+}
+
 /// What a statement answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

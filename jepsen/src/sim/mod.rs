@@ -7,6 +7,7 @@
 //!
 //! One simulation uses one thread; several run beside each other.
 
+pub mod cluster;
 pub mod kv_client;
 pub mod node;
 pub mod plan;

@@ -19,7 +19,7 @@ use crate::client::{Client, Failure};
 use crate::history::Recorder;
 
 /// Which workload a client runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Workload {
     /// Transfers; every snapshot has the same sum.
     Bank,
@@ -64,11 +64,13 @@ pub struct Context {
 }
 
 impl Context {
-    fn is_stopped(&self) -> bool {
+    /// Whether clients are to end.
+    pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
-    async fn pause(&self, most: Duration) {
+    /// Waits for a random time.
+    pub async fn pause(&self, most: Duration) {
         let micros = self.rng.below(most.as_micros() as u64 + 1);
         self.runtime.sleep(Duration::from_micros(micros)).await;
     }
@@ -87,16 +89,7 @@ pub async fn set_up<C: Client>(client: &mut C) -> Result<(), Failure> {
 /// Runs a client until it is told to stop, an outcome is unknown, or something is wrong.
 pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Context) -> Result<(), Failure> {
     while !context.is_stopped() {
-        let step = match workload {
-            Workload::Bank => bank::step(client, context).await,
-            Workload::Register => register::step(client, context).await,
-            Workload::Set => set::step(client, context).await,
-            Workload::Cells => cells::step(client, context).await,
-            Workload::Load => load::step(client, context).await,
-            Workload::Committed => committed::step(client, context).await,
-            Workload::Append => append::step(client, context).await,
-        };
-        match step {
+        match step(workload, client, context).await {
             Ok(()) => {}
             Err(Failure::Retry(_)) => {
                 context.recorder.conflict();
@@ -111,21 +104,66 @@ pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Contex
     Ok(())
 }
 
+/// One step of a client; after a failure a transaction may be open.
+pub async fn step<C: Client>(workload: Workload, client: &mut C, context: &Context) -> Result<(), Failure> {
+    match workload {
+        Workload::Bank => bank::step(client, context).await,
+        Workload::Register => register::step(client, context).await,
+        Workload::Set => set::step(client, context).await,
+        Workload::Cells => cells::step(client, context).await,
+        Workload::Load => load::step(client, context).await,
+        Workload::Committed => committed::step(client, context).await,
+        Workload::Append => append::step(client, context).await,
+    }
+}
+
 /// Checks the final state and all histories. Runs on a quiet, healthy node.
 pub async fn check<C: Client>(client: &mut C, recorder: &Recorder) -> Result<(), String> {
-    let told = |failure: Failure| format!("the final check failed: {failure}");
-    bank::check(client, recorder).await.map_err(told)?;
-    register::check(client, recorder).await.map_err(told)?;
-    set::check(client, recorder).await.map_err(told)?;
-    cells::check(client, recorder).await.map_err(told)?;
-    load::check(client, recorder).await.map_err(told)?;
-    append::check(client, recorder).await.map_err(told)?;
-    recorder.with(|histories| match histories.violations.first() {
-        Some(first) => Err(first.clone()),
-        None => {
-            crate::check::linear::check(&histories.operations, register::INITIAL)?;
-            crate::check::serial::check(&histories.transactions)?;
-            crate::check::append::check(&histories.appends)
+    for workload in Workload::ALL {
+        if workload != Workload::Committed {
+            check_state(workload, client, recorder).await?;
+        }
+    }
+    check_histories(recorder)
+}
+
+/// Checks the final state and the history of one workload, which `recorder` has alone.
+pub async fn check_one<C: Client>(
+    workload: Workload,
+    client: &mut C,
+    recorder: &Recorder,
+) -> Result<(), String> {
+    check_state(workload, client, recorder).await?;
+    check_histories(recorder)
+}
+
+async fn check_state<C: Client>(
+    workload: Workload,
+    client: &mut C,
+    recorder: &Recorder,
+) -> Result<(), String> {
+    let checked = match workload {
+        // Their customers share accounts and ledger.
+        Workload::Bank | Workload::Committed => bank::check(client, recorder).await,
+        Workload::Register => register::check(client, recorder).await,
+        Workload::Set => set::check(client, recorder).await,
+        Workload::Cells => cells::check(client, recorder).await,
+        Workload::Load => load::check(client, recorder).await,
+        Workload::Append => append::check(client, recorder).await,
+    };
+    checked.map_err(|failure| format!("the final check failed: {failure}"))
+}
+
+fn check_histories(recorder: &Recorder) -> Result<(), String> {
+    recorder.with(|histories| {
+        let history = crate::check::linear::check(&histories.operations, register::INITIAL)
+            .and_then(|()| crate::check::serial::check(&histories.transactions))
+            .and_then(|()| crate::check::append::check(&histories.appends));
+        match (&histories.violations[..], history) {
+            ([], history) => history,
+            ([only], Ok(())) => Err(only.clone()),
+            ([first, others @ ..], Ok(())) => Err(format!("{first}, and {} more", others.len())),
+            ([first, ..], Err(wrong)) => Err(format!("{first}, and {wrong}")),
         }
     })
 }

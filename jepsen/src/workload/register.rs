@@ -42,6 +42,13 @@ pub async fn step<C: Client>(client: &mut C, context: &Context) -> Result<(), Fa
     perform(client, recorder, key, call).await
 }
 
+/// A read of one register. Where writes are not answered any more, as at a leaseholder that is cut off, who also
+/// writes soon waits; who only reads sees what is stale.
+pub async fn look<C: Client>(client: &mut C, context: &Context) -> Result<(), Failure> {
+    let key = context.rng.below(REGISTERS as u64) as i64;
+    perform(client, &context.recorder, key, Call::Read).await
+}
+
 async fn perform<C: Client>(
     client: &mut C,
     recorder: &Recorder,
