@@ -7,6 +7,7 @@ STORE ?= cairn-data
 # What `make jepsen` simulates, and how many faults it brings over real processes.
 SEED ?= 1000
 SEEDS ?= 10000
+CLUSTER_SEEDS ?= 1000
 FAULTS ?= 100
 
 .PHONY: setup build run test simulation jepsen jepsen-smoke bench bench-smoke crash check fmt clippy
@@ -31,13 +32,17 @@ test: setup simulation bench-smoke jepsen-smoke ## the whole suite
 	.ci/cargo nextest run --workspace
 
 # Optimized: the same seeds would take four times as long as a test of the other profile.
-simulation: setup ## 500 seeds, each with at least 1,000 commits and 3 crashes; 50 of them twice
+simulation: setup ## 500 seeds of one node, each with at least 1,000 commits and 3 crashes; 60 of three nodes, 20 of five
 	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed 1 --seeds 500 --twice 50 --quiet
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen cluster --seed 1 --seeds 60 --twice 6 --quiet
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen cluster --seed 1 --seeds 20 --nodes 5 --twice 2 --quiet
 
 jepsen: setup ## a long simulation (SEED=first SEEDS=number), then a cluster of processes (FAULTS=number): jepsen-out
 	.ci/cargo build --release -p cairn-server -p cairn-jepsen
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen sim --seed $(SEED) --seeds $(SEEDS) --twice $(SEEDS) --quiet
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen cluster --seed $(SEED) --seeds $(CLUSTER_SEEDS) --quiet
+	$(CARGO_TARGET_DIR)/release/cairn-jepsen cluster --seed $(SEED) --seeds $(CLUSTER_SEEDS) --nodes 5 --quiet
 	$(CARGO_TARGET_DIR)/release/cairn-jepsen real --seed $(SEED) --faults $(FAULTS)
 
 # After the simulation: that has built the binary.
