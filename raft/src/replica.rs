@@ -433,7 +433,11 @@ impl Replica {
         }
         let of_leader =
             matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot);
-        if of_leader && self.raw.raft.leader_id == sender {
+        // One whose support has ended may speak for ever, and not hear: that is no reason to wait for it.
+        let supported = terms.supports(from);
+        let is_given_up = supported.is_none()
+            && self.following.is_some_and(|leader| (leader.store, leader.term) == (from, term));
+        if of_leader && self.raw.raft.leader_id == sender && !is_given_up {
             self.heard_nanos = now.nanos;
             self.passed = passed;
             self.campaign_at = None;
@@ -442,7 +446,7 @@ impl Replica {
             }
             // Also without support: the votes for this leader came from some of each quorum of the one that was
             // followed before, after they were free of it.
-            self.following = terms.supports(from).map(|epoch| Leader { store: from, epoch, term });
+            self.following = supported.map(|epoch| Leader { store: from, epoch, term });
         }
         Ok(())
     }
@@ -1069,7 +1073,9 @@ impl Replica {
         }
         // Before it, too, so that what is drawn here later lies above every commit that is visible here.
         let committed = highest_commit(effects);
-        hlc.observe(committed);
+        if !self.faults.hlc_back_after_restart {
+            hlc.observe(committed);
+        }
         self.committed = self.committed.max(committed);
         applier.apply(effects)?;
         Ok(Outcome::Applied)

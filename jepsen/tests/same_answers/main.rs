@@ -15,6 +15,7 @@ use cairn_jepsen::sim::sql_client::{Message, SqlClient};
 use cairn_kv::engine::{Cf, Engine, RocksEngine, RocksOptions};
 use cairn_kv::sim::Machine;
 use cairn_kv::version;
+use cairn_sql::storage::{ids, key::index_prefix};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// A line of the script.
@@ -173,6 +174,11 @@ fn state(engine: &dyn Engine) -> State {
                 Cf::History => version::parse_history_key(iter.key()).expect("a version's key").0,
                 _ => iter.key(),
             };
+            if user_key.starts_with(&index_prefix(ids::NODES)) {
+                // The simulated node is put together without a place among others.
+                iter.next();
+                continue;
+            }
             let header = version::header(user_key, iter.value()).expect("a version");
             let payload = Bytes::copy_from_slice(&iter.value()[version::HEADER_LEN..]);
             state
