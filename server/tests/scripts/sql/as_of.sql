@@ -23,16 +23,6 @@ SELECT count(*) FROM t AS OF SYSTEM TIME 'nonsense';
 --! cairn: PostgreSQL has no reads in the past
 SELECT now() - follower_read_timestamp();
 --! cairn: PostgreSQL has no reads in the past
-SELECT 1 AS past AS OF SYSTEM TIME follower_read_timestamp();
---! cairn: PostgreSQL has no reads in the past
-BEGIN AS OF SYSTEM TIME follower_read_timestamp();
---! cairn: PostgreSQL has no reads in the past
-SHOW transaction_read_only;
---! cairn: PostgreSQL has no reads in the past
-SELECT count(*) FROM t;
---! cairn: PostgreSQL has no reads in the past
-ROLLBACK;
---! cairn: PostgreSQL has no reads in the past
 BEGIN AS OF SYSTEM TIME '-0s';
 --! cairn: PostgreSQL has no reads in the past
 INSERT INTO t VALUES (3, 'past');
