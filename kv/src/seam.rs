@@ -36,6 +36,10 @@ pub trait Rng: Send + Sync {
 pub trait Runtime: Send + Sync {
     /// Runs `task` concurrently. `name` is for diagnosis. The task ends with the node.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
+    /// As [`Runtime::spawn`], on a thread of its own: the task runs in time whatever the workers are at.
+    fn spawn_dedicated(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        self.spawn(name, task);
+    }
     /// Completes after `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
     /// Lets other tasks run.

@@ -97,7 +97,7 @@ pub(crate) async fn begin_terms(
 pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile) {
     inner.cluster.is_met.store(true, Ordering::SeqCst);
     let runtime = &inner.env.runtime;
-    runtime.spawn("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file)));
+    runtime.spawn_dedicated("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file)));
     runtime.spawn("raft messages", Box::pin(receive(Arc::downgrade(inner))));
     runtime.spawn("raft time", Box::pin(tick(Arc::downgrade(inner))));
     runtime.spawn("snapshots", Box::pin(crate::snapshot::run(Arc::downgrade(inner))));

@@ -105,6 +105,8 @@ pub struct Node {
     http_listener: Option<JoinHandle<()>>,
     /// Keeps the lock until everything else has ended.
     directory: StoreDirectory,
+    /// The transport's.
+    _rpc_thread: OwnThread,
 }
 
 impl Node {
@@ -165,8 +167,13 @@ impl Node {
         }
 
         let (place, told) = Place::new(file, rpc_address.clone(), sql_address);
-        let transport =
-            GrpcTransport::listen(rpc_socket, rpc_address, Some(admin::server(Arc::clone(&place))));
+        let rpc_thread = OwnThread::start()?;
+        let transport = {
+            let _entered = rpc_thread.enter();
+            let socket = rpc_socket.into_std().and_then(TcpListener::from_std);
+            let socket = socket.map_err(|error| Error::new(format!("cannot listen: {}", reason(&error))))?;
+            GrpcTransport::listen(socket, rpc_address, Some(admin::server(Arc::clone(&place))))
+        };
         let runtime = TokioRuntime::current();
         let registry = Registry::new(config.max_connections, Arc::new(SystemRng));
         let gate = Gate::default();
@@ -210,6 +217,7 @@ impl Node {
             sql_listener,
             http_listener,
             directory,
+            _rpc_thread: rpc_thread,
         })
     }
 
@@ -302,6 +310,34 @@ impl Node {
         self.transport.stop().await;
         listener.map_err(|_| Error::new("the listener panicked"))?;
         closed.map_err(|error| store_error(self.directory.path(), &error))
+    }
+}
+
+/// A thread for what must not wait behind syncs, scans and compactions: other nodes take one that is silent for dead.
+struct OwnThread(Option<tokio::runtime::Runtime>);
+
+impl OwnThread {
+    fn start() -> Result<OwnThread> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("cairn-rpc")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(format!("cannot start threads: {}", reason(&error))))?;
+        Ok(OwnThread(Some(runtime)))
+    }
+
+    fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.0.as_ref().expect("it is there until it is dropped").enter()
+    }
+}
+
+impl Drop for OwnThread {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // To wait is not allowed here.
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use cairn_kv::seam::{BoxFuture, Clock, Rng, Runtime};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// The operating system's clocks.
@@ -51,6 +51,7 @@ impl Rng for SystemRng {
 pub struct TokioRuntime {
     handle: Handle,
     tasks: Mutex<JoinSet<()>>,
+    threads: Mutex<Vec<Dedicated>>,
     failure: watch::Sender<Option<&'static str>>,
 }
 
@@ -60,6 +61,7 @@ impl TokioRuntime {
         Arc::new(TokioRuntime {
             handle: Handle::current(),
             tasks: Mutex::default(),
+            threads: Mutex::default(),
             failure: watch::Sender::new(None),
         })
     }
@@ -76,21 +78,64 @@ impl TokioRuntime {
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for Dedicated { stop, thread } in threads {
+            // An error: it has ended by itself.
+            let _ = stop.send(());
+            // Its task does not panic, as it is caught.
+            let _ = self.handle.spawn_blocking(|| thread.join()).await;
+        }
     }
-}
 
-impl Runtime for TokioRuntime {
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+    /// `task`, whose panic is told.
+    fn watched(&self, name: &'static str, task: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let failure = self.failure.clone();
-        let task = async move {
+        Box::pin(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "a background task panicked");
                 failure.send_replace(Some(name));
             }
-        };
+        })
+    }
+}
+
+/// A task's own thread.
+struct Dedicated {
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Runtime for TokioRuntime {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let task = self.watched(name, task);
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(task, &self.handle);
+    }
+
+    fn spawn_dedicated(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let task = self.watched(name, task);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let started =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+                let run = move || {
+                    runtime.block_on(async {
+                        tokio::select! {
+                            biased;
+                            _ = stopped => {}
+                            () = task => {}
+                        }
+                    });
+                };
+                std::thread::Builder::new().name(name.into()).spawn(run)
+            });
+        match started {
+            Ok(thread) => self.threads.lock().push(Dedicated { stop, thread }),
+            Err(error) => {
+                tracing::error!(task = name, %error, "a thread cannot be started");
+                self.failure.send_replace(Some(name));
+            }
+        }
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

@@ -22,6 +22,7 @@ use cairn_kv::seam::{BoxFuture, Channel, NodeId, Transport};
 use futures_util::stream;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -92,6 +93,8 @@ pub struct GrpcTransport {
 
 /// What the transport and the streams to it share.
 struct Shared {
+    /// Where its tasks run: they must not wait behind what a node does else.
+    handle: Handle,
     me: OnceLock<Me>,
     /// Where others reach this node.
     address: String,
@@ -165,9 +168,11 @@ impl Outgoing {
 }
 
 impl GrpcTransport {
-    /// Listens on `listener`, which others reach at `address`; there the node answers as `admin` too.
+    /// Listens on `listener`, which others reach at `address`; there the node answers as `admin` too. All of its tasks
+    /// run on the present runtime.
     pub fn listen(listener: TcpListener, address: String, admin: Option<AdminServer>) -> Arc<GrpcTransport> {
         let shared = Arc::new(Shared {
+            handle: Handle::current(),
             me: OnceLock::new(),
             address,
             inboxes: Default::default(),
@@ -186,7 +191,7 @@ impl GrpcTransport {
             .add_service(service)
             .add_optional_service(admin)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(stop));
-        let server = tokio::spawn(async move {
+        let server = shared.handle.spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the listener for other nodes has ended");
             }
@@ -243,7 +248,7 @@ impl Shared {
         }
         let (address, queues) = (address.to_owned(), Arc::new(Outgoing::default()));
         let mine = self.address.clone();
-        let task = tokio::spawn(keep_connected(me, mine, node, address.clone(), Arc::clone(&queues)));
+        let task = self.handle.spawn(keep_connected(me, mine, node, address.clone(), Arc::clone(&queues)));
         if let Some(before) = peers.insert(node, Peer { address, queues, task }) {
             before.task.abort();
         }

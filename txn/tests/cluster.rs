@@ -238,8 +238,13 @@ fn misfortune(seed: u64, faults: Faults) -> Result<usize, Violation> {
                 6 | 7 => cluster.network.heal(),
                 _ => {
                     let leads = |node: &usize| cluster.db(*node).is_some_and(|db| db.has_lease());
-                    if let Some(leader) = (0..NODES).find(leads) {
-                        cluster.cede(leader, other).await;
+                    match (0..NODES).find(leads) {
+                        // Who is cut off goes on; who gives way knows that its tenure is over.
+                        Some(leader) if faults.serve_after_tenure => cluster.isolate(leader),
+                        Some(leader) => {
+                            cluster.cede(leader, other).await;
+                        }
+                        None => {}
                     }
                 }
             }
