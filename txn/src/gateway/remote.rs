@@ -239,7 +239,7 @@ impl RemoteLeaseholder {
         let answer = Answer {
             version: WIRE_VERSION,
             now: self.store.hlc().last().0,
-            outcome: Some(Outcome::NotLeaseholder(NotLeaseholder { leaseholder })),
+            outcome: Some(Outcome::NotLeaseholder(NotLeaseholder { leaseholder, was_begun: false })),
             ..Answer::default()
         };
         answer.encode_to_vec().into()
@@ -272,7 +272,11 @@ impl RemoteLeaseholder {
                 Ok(answer) => match self.take(&answer) {
                     Ok(Reply { outcome: Outcome::NotLeaseholder(not), .. }) => {
                         self.turn_from(node, not.leaseholder);
-                        format!("node {node} does not hold the lease")
+                        let reason = format!("node {node} does not hold the lease");
+                        if not.was_begun {
+                            unknown = Some(reason.clone());
+                        }
+                        reason
                     }
                     Ok(Reply { outcome: Outcome::GatewayGone(_), .. }) => {
                         let renewed = self.renew(gateway).await;

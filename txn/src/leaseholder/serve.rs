@@ -83,7 +83,7 @@ impl Leaseholder {
         };
         if let Err(TxnError::Retry { .. } | TxnError::Unavailable(_) | TxnError::Ambiguous(_)) = outcome {
             // Under a lease that is over that is nobody's last word.
-            outcome = if self.is_over() { Ok(self.not_leaseholder()) } else { outcome };
+            outcome = if self.is_over() { Ok(self.not_leaseholder(true)) } else { outcome };
         }
         let answer = Answer {
             version: WIRE_VERSION,
@@ -96,9 +96,9 @@ impl Leaseholder {
         answer.encode_to_vec().into()
     }
 
-    fn not_leaseholder(&self) -> Outcome {
+    fn not_leaseholder(&self, was_begun: bool) -> Outcome {
         let leaseholder = self.store.leaseholder_hint(FIRST_RANGE);
-        Outcome::NotLeaseholder(NotLeaseholder { leaseholder })
+        Outcome::NotLeaseholder(NotLeaseholder { leaseholder, was_begun })
     }
 
     /// The node of `gateway` is dead, or its gateway was closed: ends its transactions. Locks are
@@ -113,7 +113,7 @@ impl Leaseholder {
             return Err(TxnError::Unavailable(format!("a request of version {version} is not understood")));
         }
         if request.range != FIRST_RANGE || self.is_over() {
-            return Ok(self.not_leaseholder());
+            return Ok(self.not_leaseholder(false));
         }
         self.pass(Timestamp(request.now)).await?;
         let nanos = self.store.env().clock.monotonic_nanos();
@@ -146,7 +146,9 @@ impl Leaseholder {
                 self.confirm_read(drawn).await.map(|()| Outcome::Drawn(drawn.0))
             }
             Body::AskWatch(_) => return self.ask_watch(gateway.node).await.map(|_| DONE),
-            Body::FindCommit(find) if find.lease >= self.lease.sequence => return Ok(self.not_leaseholder()),
+            Body::FindCommit(find) if find.lease >= self.lease.sequence => {
+                return Ok(self.not_leaseholder(false));
+            }
             Body::FindCommit(find) => {
                 let found = self.find_commit(&find.identity)?;
                 return self.confirm_newest().await.map(|()| found);

@@ -478,6 +478,9 @@ pub struct NotLeaseholder {
     /// The node that has the lease, as far as the sender knows.
     #[prost(uint64, optional, tag = "1")]
     pub leaseholder: Option<u64>,
+    /// It was begun here under a lease that is over since: what was proposed of it may take effect all the same.
+    #[prost(bool, tag = "2")]
+    pub was_begun: bool,
 }
 
 /// Points that were found.
