@@ -81,9 +81,11 @@ impl Leaseholder {
             Ok(request) => (request.gateway.node, self.answer(request).await),
             Err(_) => (0, Err(malformed())),
         };
-        if let Err(TxnError::Retry { .. } | TxnError::Unavailable(_) | TxnError::Ambiguous(_)) = outcome {
-            // Under a lease that is over that is nobody's last word.
-            outcome = if self.is_over() { Ok(self.not_leaseholder(true)) } else { outcome };
+        let is_refused = matches!(outcome, Ok(Outcome::NoSession(_) | Outcome::Failed(_)) | Err(_));
+        // That something did not happen may be said by nobody but who has the lease, as what did: under a later one it
+        // may have happened.
+        if is_refused && (self.is_over() || self.confirm_newest().await.is_err()) {
+            outcome = Ok(self.not_leaseholder(true));
         }
         let answer = Answer {
             version: WIRE_VERSION,
