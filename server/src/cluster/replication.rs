@@ -179,14 +179,15 @@ async fn taken(place: &Place, node: NodeId) -> bool {
     let address =
         transport.peers().into_iter().find(|(peer, ..)| *peer == node).map(|(_, address, _)| address);
     let Some(address) = address else { return false };
-    for _ in 0..HAND_OVER_ATTEMPTS {
-        let asked = timeout(TAKING_TIMEOUT, super::admin::status_of(&address)).await;
-        if matches!(&asked, Ok(Ok(status)) if status.has_lease) {
-            return true;
+    let asked = async {
+        loop {
+            if super::admin::status_of(&address).await.is_ok_and(|status| status.has_lease) {
+                return;
+            }
+            sleep(HAND_OVER_PAUSE).await;
         }
-        sleep(HAND_OVER_PAUSE).await;
-    }
-    false
+    };
+    timeout(TAKING_TIMEOUT, asked).await.is_ok()
 }
 
 #[cfg(test)]
