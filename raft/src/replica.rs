@@ -713,8 +713,7 @@ impl Replica {
         let planned = membership::plan(&self.descriptor, change)?;
         if let Change::Voters(stores) = change {
             for store in stores.iter().filter(|store| **store != self.store) {
-                let progress = self.replica_on(*store).and_then(|replica| raft.prs().get(replica));
-                let is_close = progress.is_some_and(|p| p.matched + CLOSE >= raft.raft_log.committed);
+                let is_close = self.replica_on(*store).is_some_and(|replica| self.is_close(replica));
                 if !is_close || !fortification.is_followed_by(*store, terms) {
                     return Err(format!("the replica of range {range} on store {store} has not caught up"));
                 }
@@ -752,6 +751,12 @@ impl Replica {
         std::mem::take(&mut self.departed)
     }
 
+    /// Whether a replica lacks so few of the committed entries that it may vote.
+    fn is_close(&self, replica: u64) -> bool {
+        let raft = &self.raw.raft;
+        raft.prs().get(replica).is_some_and(|p| p.matched + CLOSE >= raft.raft_log.committed)
+    }
+
     /// How far each replica has come, as the leader knows.
     pub(crate) fn progress(&self, now: Now) -> Option<Vec<ReplicaProgress>> {
         if !self.leads() {
@@ -766,6 +771,7 @@ impl Replica {
                 replica: r.replica,
                 role: r.role(),
                 matched: progress.map_or(0, |p| p.matched),
+                is_close: self.is_close(r.replica),
                 needs_snapshot: self.shipments.contains_key(&r.replica)
                     || progress.is_some_and(|p| p.matched < self.raw.store().truncated().0),
                 silent: heard.map(|heard| Duration::from_nanos(now.nanos.saturating_sub(heard))),

@@ -157,6 +157,8 @@ pub struct ReplicaProgress {
     pub role: ReplicaRole,
     /// It has the log up to this entry.
     pub matched: u64,
+    /// It lacks so few entries that it may get a vote.
+    pub is_close: bool,
     /// The log does not go back to what it lacks: it gets a snapshot.
     pub needs_snapshot: bool,
     /// How long nothing was heard of it; none: not in this term.

@@ -25,9 +25,6 @@ const FOLLOWERS_ROUNDS: u32 = 10;
 /// Voters of a range, where there are enough nodes.
 const VOTERS: usize = 3;
 
-/// A replica has caught up that lacks no more entries than this.
-const CLOSE: u64 = 1_000;
-
 /// A change of voters that takes longer is looked at again.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -112,7 +109,6 @@ fn reached(place: &Place) -> Vec<NodeId> {
 
 /// The voters that there should be, where that is others than there are.
 fn better_voters(progress: &[ReplicaProgress], reached: &[NodeId]) -> Option<Vec<NodeId>> {
-    let last = progress.iter().map(|replica| replica.matched).max()?;
     let is_calm =
         |replica: &ReplicaProgress| matches!(replica.role, ReplicaRole::Voter | ReplicaRole::Learner);
     let of_role = |role| progress.iter().filter(move |replica| replica.role == role);
@@ -121,7 +117,7 @@ fn better_voters(progress: &[ReplicaProgress], reached: &[NodeId]) -> Option<Vec
         reached.contains(&replica.store)
             && !replica.needs_snapshot
             && replica.silent.is_some()
-            && replica.matched + CLOSE >= last
+            && replica.is_close
     };
     let missing = VOTERS.saturating_sub(voters.len());
     let learners = of_role(ReplicaRole::Learner).filter(ready).map(|replica| replica.store);
@@ -194,32 +190,28 @@ async fn taken(place: &Place, node: NodeId) -> bool {
 mod tests {
     use super::*;
 
-    fn replica(store: NodeId, role: ReplicaRole, matched: u64) -> ReplicaProgress {
+    fn replica(store: NodeId, role: ReplicaRole, is_close: bool) -> ReplicaProgress {
         let silent = Some(Duration::ZERO);
-        ReplicaProgress { store, replica: store, role, matched, needs_snapshot: false, silent }
+        ReplicaProgress { store, replica: store, role, matched: 0, is_close, needs_snapshot: false, silent }
     }
 
     #[test]
     fn votes_come_to_three_at_once_when_they_have_caught_up() {
         use ReplicaRole::{Learner, Voter, VoterIncoming};
         let all = [2, 3, 4];
-        let one = replica(1, Voter, 5_000);
+        let one = replica(1, Voter, true);
         assert_eq!(better_voters(&[one], &all), None);
-        assert_eq!(better_voters(&[one, replica(2, Learner, 5_000)], &all), None, "two are worse than one");
-        let three = [one, replica(2, Learner, 4_999), replica(3, Learner, 4_500)];
+        assert_eq!(better_voters(&[one, replica(2, Learner, true)], &all), None, "two are worse than one");
+        let three = [one, replica(2, Learner, true), replica(3, Learner, true)];
         assert_eq!(better_voters(&three, &all), Some(vec![1, 2, 3]));
         assert_eq!(better_voters(&three, &[2]), None, "one is away");
-        let behind = [one, replica(2, Learner, 4_999), replica(3, Learner, 10)];
+        let behind = [one, replica(2, Learner, true), replica(3, Learner, false)];
         assert_eq!(better_voters(&behind, &all), None);
         let mut filled = three;
         filled[2].needs_snapshot = true;
         assert_eq!(better_voters(&filled, &all), None);
-        assert_eq!(
-            better_voters(&[one, replica(2, VoterIncoming, 5_000), three[2]], &all),
-            None,
-            "under way"
-        );
-        let five = [one, replica(2, Voter, 9), replica(3, Voter, 9), replica(4, Learner, 5_000)];
+        assert_eq!(better_voters(&[one, replica(2, VoterIncoming, true), three[2]], &all), None, "under way");
+        let five = [one, replica(2, Voter, false), replica(3, Voter, false), replica(4, Learner, true)];
         assert_eq!(better_voters(&five, &all), None, "three are enough");
     }
 }
