@@ -447,8 +447,7 @@ impl Core {
                         None => Err(format!("no range {range} in this store")),
                     };
                     if ceded.is_ok() {
-                        inner.publish_leader(range, self.replicas[&range].leader());
-                        inner.publish_lease(range, self.replicas[&range].leadership());
+                        inner.publish_leadership(range, Some(&self.replicas[&range]));
                     }
                     reply.send(match ceded {
                         Ok(()) => Ok(Applied { index: 0 }),
@@ -591,8 +590,7 @@ impl Core {
             replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
             replica.settle_leadership(&terms);
             if replica.takes_lease_due() {
-                inner.publish_leader(*range, replica.leader());
-                inner.publish_lease(*range, replica.leadership());
+                inner.publish_leadership(*range, Some(replica));
             }
             if replica.asks_for_membership(now) {
                 for store in replica.peers() {
@@ -735,12 +733,10 @@ impl Core {
                 }
             }
             if lease_changed || members_changed {
-                let leadership = replica.leadership();
-                if let Some((_, fortification)) = &leadership {
+                if let Some((_, fortification)) = replica.leadership() {
                     fortification.update(&inner.cluster.terms.read());
                 }
-                inner.publish_leader(range, replica.leader());
-                inner.publish_lease(range, leadership);
+                inner.publish_leadership(range, Some(replica));
             }
             if !messages.is_empty() {
                 self.post(range, messages);

@@ -24,6 +24,7 @@ use crate::liveness::{LivenessConfig, Now, Terms};
 use crate::membership::{self, Change};
 use crate::metrics::{self, StoreMetrics};
 use crate::open;
+use crate::replica::Replica;
 use crate::segment::Identity;
 use crate::snapshot::{Desk, SnapshotConfig};
 
@@ -613,8 +614,13 @@ impl Inner {
         }
     }
 
-    /// The store that leads a range, as far as is known here.
-    pub(crate) fn publish_leader(&self, range: RangeId, leader: Option<NodeId>) {
+    /// Who leads a range as its replica here sees it, and the lease where that has it; none: there is none here.
+    pub(crate) fn publish_leadership(&self, range: RangeId, replica: Option<&Replica>) {
+        self.publish_leader(range, replica.and_then(Replica::leader));
+        self.publish_lease(range, replica.and_then(Replica::leadership));
+    }
+
+    fn publish_leader(&self, range: RangeId, leader: Option<NodeId>) {
         let mut leaders = self.leaders.write();
         let before = match leader {
             Some(leader) => leaders.insert(range, leader),

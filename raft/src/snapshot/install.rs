@@ -133,8 +133,7 @@ impl Core {
             discard_one(&*inner.engine, range, snapshot)?;
         }
         let mut replica = self.replicas.remove(&range).expect("it is there");
-        inner.publish_leader(range, None);
-        inner.publish_lease(range, None);
+        inner.publish_leadership(range, None);
         inner.pasts.exchange(range);
         inner.engine.write(&clearing(replica.descriptor()))?;
         inner.publish_descriptor(range, None);
