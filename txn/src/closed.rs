@@ -7,6 +7,7 @@ use cairn_kv::Timestamp;
 use cairn_raft::store::FIRST_RANGE;
 
 use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::tenure::after;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{CancelToken, TxnError};
 
@@ -18,14 +19,9 @@ const CLOSE_EVERY: Duration = Duration::from_secs(1);
 pub const FOLLOWER_READ_LAG: Duration = Duration::from_millis(4_800);
 
 /// The background task of a leaseholder: closes timestamps `lag` microseconds behind now, while there are other
-/// replicas. It ends with the leaseholder.
+/// replicas. It ends with the tenure.
 pub async fn keep_closing(leaseholder: Weak<Leaseholder>, lag: u64) {
-    loop {
-        let Some(runtime) = leaseholder.upgrade().map(|alive| alive.store.env().runtime.clone()) else {
-            return;
-        };
-        runtime.sleep(CLOSE_EVERY).await;
-        let Some(leaseholder) = leaseholder.upgrade() else { return };
+    while let Some(leaseholder) = after(CLOSE_EVERY, &leaseholder).await {
         let descriptor = leaseholder.store.descriptor(FIRST_RANGE);
         if descriptor.is_some_and(|descriptor| descriptor.replicas.len() > 1)
             && let Err(error) = close(&leaseholder, lag).await

@@ -16,6 +16,7 @@ use cairn_kv::version::{self, physical_end};
 use crate::closed::stop_commits_until;
 use crate::leaseholder::admit::unless_canceled;
 use crate::leaseholder::propose::no_timestamp;
+use crate::leaseholder::tenure::after;
 use crate::leaseholder::{Leaseholder, Own};
 use crate::{CancelToken, DbConfig, TxnError};
 
@@ -27,16 +28,9 @@ const WORTH_COMPACTING: u64 = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The background task: keeps each threshold its lag behind now while there is something to collect.
-/// It ends with the database.
+/// It ends with the tenure.
 pub async fn raise_thresholds(leaseholder: Weak<Leaseholder>, config: DbConfig) {
-    loop {
-        let Some(runtime) = leaseholder.upgrade().map(|alive| Arc::clone(&alive.store.env().runtime)) else {
-            return;
-        };
-        runtime.sleep(LOOK_EVERY).await;
-        let Some(leaseholder) = leaseholder.upgrade().filter(|leaseholder| !leaseholder.is_over()) else {
-            return;
-        };
+    while let Some(leaseholder) = after(LOOK_EVERY, &leaseholder).await {
         if let Err(error) = raise_due(&leaseholder, &config).await {
             tracing::warn!(%error, "thresholds of garbage collection could not be raised");
         }

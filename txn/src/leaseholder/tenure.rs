@@ -115,6 +115,14 @@ impl Leaseholder {
     }
 }
 
+/// Sleeps, then gives the leaseholder, unless its tenure is over: the beat of its background tasks, which do not keep
+/// it alive meanwhile.
+pub(crate) async fn after(pause: Duration, leaseholder: &Weak<Leaseholder>) -> Option<Arc<Leaseholder>> {
+    let runtime = Arc::clone(&leaseholder.upgrade()?.store.env().runtime);
+    runtime.sleep(pause).await;
+    leaseholder.upgrade().filter(|leaseholder| !leaseholder.is_over())
+}
+
 /// Begins a tenure: until this returns, requests go elsewhere.
 pub(crate) async fn begin(db: &Arc<Db>, lease: Lease) -> Result<(), TxnError> {
     let store = db.store();
@@ -129,9 +137,7 @@ pub(crate) async fn begin(db: &Arc<Db>, lease: Lease) -> Result<(), TxnError> {
     let alive = Arc::downgrade(&leaseholder);
     let gateways = async move {
         if let Some(pin) = unknowing {
-            let Some(runtime) = alive.upgrade().map(|l| Arc::clone(&l.store.env().runtime)) else { return };
-            runtime.sleep(UNKNOWING).await;
-            let Some(leaseholder) = alive.upgrade() else { return };
+            let Some(leaseholder) = after(UNKNOWING, &alive).await else { return };
             leaseholder.live.unpin(pin);
         }
         look_after_gateways(alive).await;
@@ -143,10 +149,7 @@ pub(crate) async fn begin(db: &Arc<Db>, lease: Lease) -> Result<(), TxnError> {
 
 /// Ends the sessions of gateways that have fallen silent, so that what they have locked is free.
 async fn look_after_gateways(leaseholder: Weak<Leaseholder>) {
-    loop {
-        let Some(runtime) = leaseholder.upgrade().map(|l| Arc::clone(&l.store.env().runtime)) else { return };
-        runtime.sleep(LOOK_EVERY).await;
-        let Some(leaseholder) = leaseholder.upgrade().filter(|l| !l.is_over()) else { return };
+    while let Some(leaseholder) = after(LOOK_EVERY, &leaseholder).await {
         let now = leaseholder.store.env().clock.monotonic_nanos();
         for gateway in leaseholder.gateways.silent_since(now.saturating_sub(SILENCE.as_nanos() as u64)) {
             tracing::warn!(node = gateway.node, "a gateway has fallen silent: its transactions are ended");

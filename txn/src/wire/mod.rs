@@ -34,8 +34,9 @@
 //! it announces that twice a second; or a later incarnation of it calls), all of its sessions are ended: locks
 //! released, intents aborted. If it comes back all the same it goes on as another incarnation.
 //!
-//! A request that fails under a lease that is over, in whatever way but the client's own, is answered as one that was
-//! not for this node, and goes to the next leaseholder.
+//! Only who has the lease says that something did not happen: a refusal, or that a session is unknown, is answered
+//! after the lease was confirmed. Otherwise the request is answered as one that was not for this node and was perhaps
+//! begun; it goes to the next leaseholder, and the gateway counts the attempt as one whose effect is unknown.
 //!
 //! The session keeps what its locks were taken for: what was seen under them, and what was staged. The
 //! gateway only remembers which keys it need not lock again. So a commit carries writes and reads, and
