@@ -116,6 +116,7 @@ pub struct Recorder {
     awaited: AtomicU64,
     enough: Notify,
     conflicts: AtomicU64,
+    unknown: AtomicU64,
     next_id: AtomicU64,
     is_powered: Box<dyn Fn() -> bool + Send + Sync>,
     histories: Mutex<Histories>,
@@ -130,6 +131,7 @@ impl Recorder {
             awaited: AtomicU64::new(u64::MAX),
             enough: Notify::new(),
             conflicts: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             is_powered: Box::new(is_powered),
             histories: Mutex::default(),
@@ -183,6 +185,11 @@ impl Recorder {
         self.conflicts.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Counts an outcome that a client did not get to know.
+    pub fn unknown(&self) {
+        self.unknown.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Acknowledged transactions that wrote.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
@@ -191,6 +198,11 @@ impl Recorder {
     /// Conflicts shown to clients.
     pub fn conflicts(&self) -> u64 {
         self.conflicts.load(Ordering::SeqCst)
+    }
+
+    /// Outcomes that clients did not get to know.
+    pub fn unknowns(&self) -> u64 {
+        self.unknown.load(Ordering::SeqCst)
     }
 
     /// Reports what must not be.

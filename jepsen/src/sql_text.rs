@@ -77,9 +77,20 @@ fn elements(list: &str) -> Option<Vec<i64>> {
     list.split_whitespace().skip(1).map(|element| element.parse().ok()).collect()
 }
 
-/// What a SQLSTATE means for a workload.
-pub fn failure(state: &str, message: String) -> Failure {
+/// The time from the rows of `SELECT clock_timestamp()`.
+pub fn past(rows: &[&[Option<String>]]) -> Result<String, Failure> {
+    match rows {
+        [[Some(now)]] => Ok(now.clone()),
+        other => Err(Failure::Broken(format!("clock_timestamp() gave {other:?}"))),
+    }
+}
+
+/// What a SQLSTATE that `sql` was answered with means for a workload; `in_past`: in a transaction that reads the past.
+pub fn failure(state: &str, message: &str, sql: &str, in_past: bool) -> Failure {
+    let message = format!("{message} ({sql})");
     match state {
+        // Undefined table, or a past that lies in the future after a clock was set back.
+        "42P01" | "22023" if in_past => Failure::TooOld,
         // Conflicts, and a canceled statement.
         "40001" | "40P01" | "57014" => Failure::Retry(message),
         "23505" => Failure::Duplicate,

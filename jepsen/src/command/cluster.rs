@@ -7,6 +7,8 @@ use std::time::Instant;
 use cairn_jepsen::sim::cluster::{self, Plan, Plant};
 use cairn_kv::sim::Timeline;
 
+use super::{for_each_seed, verdict};
+
 /// Runs that shrinking a failure may take.
 const SHRINK_RUNS: usize = 60;
 
@@ -61,23 +63,11 @@ struct Totals {
 /// Runs the simulations.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let started = Instant::now();
-    let next = AtomicU64::new(arguments.seed);
-    let end = arguments.seed + arguments.seeds;
     let totals = Totals::default();
-    let jobs = arguments.jobs.min(arguments.seeds).max(1);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= end || arguments.first && totals.failed.load(Ordering::SeqCst) > 0 {
-                        break;
-                    }
-                    one_seed(arguments, seed, &totals);
-                }
-            });
-        }
-    });
+    let seeds = (arguments.seed, arguments.seeds);
+    let is_enough = || arguments.first && totals.failed.load(Ordering::SeqCst) > 0;
+    let one = |seed| one_seed(arguments, seed, &totals);
+    let jobs = for_each_seed(seeds, arguments.jobs, is_enough, one);
     let Totals { seeds, commits, unknown, crashes, leases, follower_reads, virtual_ms, failed } = totals;
     let (seeds, failed, elapsed) = (seeds.into_inner(), failed.into_inner(), started.elapsed().as_secs_f64());
     let virtual_seconds = virtual_ms.into_inner() as f64 / 1e3;
@@ -91,14 +81,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         leases.into_inner(),
         follower_reads.into_inner(),
     );
-    let success = match arguments.plant {
-        None => failed == 0,
-        Some(plant) => {
-            println!("the planted bug {plant:?} was found in {failed} of {seeds} seeds");
-            failed > 0
-        }
-    };
-    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    verdict(arguments.plant, failed, seeds)
 }
 
 fn one_seed(arguments: &Arguments, seed: u64, totals: &Totals) {

@@ -7,6 +7,8 @@ use std::time::Instant;
 use cairn_jepsen::sim::plan::Misfortune;
 use cairn_jepsen::sim::{Driver, Plan, Plant, Report, run_isolated};
 
+use super::{for_each_seed, verdict};
+
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -58,23 +60,11 @@ struct Totals {
 /// Runs the simulations.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let started = Instant::now();
-    let next = AtomicU64::new(arguments.seed);
-    let end = arguments.seed + arguments.seeds;
     let totals = Totals::default();
-    let jobs = arguments.jobs.min(arguments.seeds).max(1);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= end {
-                        break;
-                    }
-                    one_seed(arguments, seed, &totals);
-                }
-            });
-        }
-    });
+    let seeds = (arguments.seed, arguments.seeds);
+    let is_enough = || false;
+    let one = |seed| one_seed(arguments, seed, &totals);
+    let jobs = for_each_seed(seeds, arguments.jobs, is_enough, one);
     let Totals { seeds, commits, crashes, events, failed } = totals;
     let (seeds, failed) = (seeds.into_inner(), failed.into_inner());
     println!(
@@ -84,14 +74,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         events.into_inner(),
         started.elapsed().as_secs_f64(),
     );
-    let success = match arguments.plant {
-        None => failed == 0,
-        Some(plant) => {
-            println!("the planted bug {plant:?} was found in {failed} of {seeds} seeds");
-            failed > 0
-        }
-    };
-    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    verdict(arguments.plant, failed, seeds)
 }
 
 fn one_seed(arguments: &Arguments, seed: u64, totals: &Totals) {

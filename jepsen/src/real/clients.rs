@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn_kv::seam::Runtime;
@@ -10,7 +10,6 @@ use cairn_kv::sim::SimRng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::client::{Client, Failure};
 use crate::history::Recorder;
 use crate::workload::{self, Context, Workload, register};
 
@@ -38,19 +37,19 @@ pub struct Part {
     pub workload: Workload,
     /// Its history.
     pub recorder: Arc<Recorder>,
-    unknown: Arc<AtomicU64>,
 }
 
 impl Part {
     /// One without a history.
     pub fn new(workload: Workload) -> Part {
-        Part { workload, recorder: Arc::new(Recorder::new(|| true)), unknown: Arc::default() }
+        Part { workload, recorder: Arc::new(Recorder::new(|| true)) }
     }
 
     /// What its clients were told.
     pub fn told(&self) -> String {
-        let (commits, conflicts) = (self.recorder.commits(), self.recorder.conflicts());
-        format!("{commits} commits, {conflicts} conflicts, {} unknown", self.unknown.load(Ordering::SeqCst))
+        let recorder = &self.recorder;
+        let (commits, conflicts) = (recorder.commits(), recorder.conflicts());
+        format!("{commits} commits, {conflicts} conflicts, {} unknown", recorder.unknowns())
     }
 }
 
@@ -85,8 +84,7 @@ impl Clients {
                 };
                 let mut nodes = nodes.to_vec();
                 nodes.rotate_left(first);
-                let (workload, unknown) = (part.workload, Arc::clone(&part.unknown));
-                tasks.spawn(work(workload, role, nodes, context, unknown, Arc::clone(timeline)));
+                tasks.spawn(work(part.workload, role, nodes, context, Arc::clone(timeline)));
             }
         }
         Clients { stop, tasks }
@@ -104,7 +102,6 @@ async fn work(
     role: Role,
     nodes: Vec<SocketAddr>,
     context: Context,
-    unknown: Arc<AtomicU64>,
     timeline: Arc<Timeline>,
 ) {
     let mut next = nodes.iter().cycle();
@@ -124,21 +121,9 @@ async fn work(
             Role::Works => workload::step(workload, client, &context).await,
             Role::Reads => register::look(client, &context).await,
         };
-        match step {
-            Ok(()) => {}
-            Err(Failure::Retry(_)) => {
-                context.recorder.conflict();
-                client.rollback().await;
-            }
-            Err(Failure::Unknown(_)) => {
-                unknown.fetch_add(1, Ordering::SeqCst);
-                client.rollback().await;
-            }
-            Err(failure) => {
-                timeline.note(&format!("{workload:?}: {failure}"));
-                context.recorder.violation(failure.to_string());
-                client.rollback().await;
-            }
+        if let Err(failure) = workload::settle(step, client, &context.recorder).await {
+            timeline.note(&format!("{workload:?}: {failure}"));
+            context.recorder.violation(failure.to_string());
         }
         context.pause(THINK).await;
     }

@@ -101,15 +101,20 @@ impl Connection {
             self.given_up = true;
             return Err(Failure::Unknown(format!("no answer within {DEADLINE:?} ({sql})")));
         };
-        answer.map_err(|error| match error.as_db_error() {
-            None => Failure::Unknown(format!("{error} ({sql})")),
-            Some(error) => match error.code().code() {
-                // Undefined table, or a past that lies in the future after a clock was set back.
-                "42P01" | "22023" if self.in_past => Failure::TooOld,
-                state => sql_text::failure(state, format!("{} ({sql})", error.message())),
-            },
-        })
+        answer.map_err(|error| failure(&error, sql, self.in_past))
     }
+}
+
+/// What an error in answer to `sql` means; `in_past`: in a transaction that reads the past.
+pub fn failure(error: &tokio_postgres::Error, sql: &str, in_past: bool) -> Failure {
+    match error.as_db_error() {
+        None => Failure::Unknown(format!("{error} ({sql})")),
+        Some(error) => sql_text::failure(error.code().code(), error.message(), sql, in_past),
+    }
+}
+
+fn slices(rows: &[Vec<Option<String>>]) -> Vec<&[Option<String>]> {
+    rows.iter().map(|row| &row[..]).collect()
 }
 
 impl Client for Connection {
@@ -135,10 +140,7 @@ impl Client for Connection {
 
     async fn past(&mut self) -> Result<String, Failure> {
         let (rows, _) = self.run("SELECT clock_timestamp()").await?;
-        match &rows[..] {
-            [row] if let [Some(now)] = &row[..] => Ok(now.clone()),
-            other => Err(Failure::Broken(format!("clock_timestamp() gave {other:?}"))),
-        }
+        sql_text::past(&slices(&rows))
     }
 
     async fn execute(&mut self, op: &Op) -> Result<Answer, Failure> {
@@ -149,8 +151,7 @@ impl Client for Connection {
             }
             _ => self.run(&sql).await?,
         };
-        let rows: Vec<&[Option<String>]> = rows.iter().map(|row| &row[..]).collect();
-        sql_text::answer(op, &rows, changed)
+        sql_text::answer(op, &slices(&rows), changed)
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {

@@ -17,10 +17,9 @@ use tokio_postgres::Client;
 
 use crate::client::Failure;
 use crate::history::Outcome;
-use crate::sql_text;
 
 use super::cluster;
-use super::connection::Connection;
+use super::connection::{self, Connection};
 use super::timeline::Timeline;
 
 /// The table.
@@ -192,10 +191,7 @@ async fn pump(shared: Arc<Shared>, node: usize, slots: Arc<[Slot]>, period: Dura
 async fn write(shared: Arc<Shared>, node: usize, client: Arc<Client>, key: usize) {
     let sql = format!("INSERT INTO probe VALUES ({key})");
     let Ok(answer) = timeout(DEADLINE, client.simple_query(&sql)).await else { return };
-    let failure = answer.err().map(|error| match error.as_db_error() {
-        Some(error) => sql_text::failure(error.code().code(), error.message().into()),
-        None => Failure::Unknown(error.to_string()),
-    });
+    let failure = answer.err().map(|error| connection::failure(&error, &sql, false));
     drop(client);
     let mut writes = shared.writes.lock();
     match failure {

@@ -17,3 +17,21 @@ pub mod told;
 
 pub use plan::{Driver, Plan, Plant};
 pub use runner::{Report, run, run_isolated};
+
+/// Runs a simulation on a thread of its own; a panic there is the error.
+fn on_own_thread<T: Send + 'static>(
+    seed: u64,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let thread = std::thread::Builder::new()
+        .name(format!("seed {seed}"))
+        // What a worker of the production runtime has.
+        .stack_size(8 << 20)
+        .spawn(run)
+        .expect("a thread can be started");
+    thread.join().map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        format!("panic: {text}")
+    })
+}

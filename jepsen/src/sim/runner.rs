@@ -17,6 +17,7 @@ use crate::workload::{self, Context, Workload};
 
 use super::kv_client::KvClient;
 use super::node::{self, Sizes};
+use super::on_own_thread;
 use super::plan::{Driver, Misfortune, Plan};
 use super::sql_client::SqlClient;
 use super::told::Told;
@@ -82,26 +83,16 @@ pub fn run(plan: &Plan) -> Report {
 /// Runs a simulation on a thread of its own, and reports a panic of the node as its failure.
 pub fn run_isolated(plan: &Plan) -> Report {
     let owned = plan.clone();
-    let thread = std::thread::Builder::new()
-        .name(format!("seed {}", plan.seed))
-        // What a worker of the production runtime has.
-        .stack_size(8 << 20)
-        .spawn(move || run(&owned))
-        .expect("a thread can be started");
-    thread.join().unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        Report {
-            seed: plan.seed,
-            commits: 0,
-            conflicts: 0,
-            crashes: 0,
-            digest: Digest::default(),
-            events: 0,
-            virtual_time: Duration::ZERO,
-            failure: Some(format!("panic: {text}")),
-            tail: Vec::new(),
-        }
+    on_own_thread(plan.seed, move || run(&owned)).unwrap_or_else(|panic| Report {
+        seed: plan.seed,
+        commits: 0,
+        conflicts: 0,
+        crashes: 0,
+        digest: Digest::default(),
+        events: 0,
+        virtual_time: Duration::ZERO,
+        failure: Some(panic),
+        tail: Vec::new(),
     })
 }
 

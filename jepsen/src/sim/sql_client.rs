@@ -54,11 +54,7 @@ impl SqlClient {
     }
 
     fn failure(&self, error: &SqlError, sql: &str) -> Failure {
-        match error.state().as_str() {
-            // Undefined table, or a past that lies in the future after the wall clock jumped back.
-            "42P01" | "22023" if self.in_past => Failure::TooOld,
-            state => sql_text::failure(state, format!("{} ({sql})", error.message())),
-        }
+        sql_text::failure(error.state().as_str(), error.message(), sql, self.in_past)
     }
 }
 
@@ -85,10 +81,7 @@ impl Client for SqlClient {
 
     async fn past(&mut self) -> Result<String, Failure> {
         let messages = self.run("SELECT clock_timestamp()").await?;
-        match &rows(&messages)[..] {
-            [[Some(now)]] => Ok(now.clone()),
-            other => Err(Failure::Broken(format!("clock_timestamp() gave {other:?}"))),
-        }
+        sql_text::past(&rows(&messages))
     }
 
     async fn execute(&mut self, op: &Op) -> Result<Answer, Failure> {

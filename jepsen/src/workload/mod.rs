@@ -104,6 +104,23 @@ pub async fn run<C: Client>(workload: Workload, client: &mut C, context: &Contex
     Ok(())
 }
 
+/// Counts the conflict, or the unknown outcome, that a step of `client` ended with, and rolls back; what is neither is
+/// given back. For clients that go on.
+pub async fn settle<C: Client>(
+    step: Result<(), Failure>,
+    client: &mut C,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    let Err(failure) = step else { return Ok(()) };
+    client.rollback().await;
+    match failure {
+        Failure::Retry(_) => recorder.conflict(),
+        Failure::Unknown(_) => recorder.unknown(),
+        failure => return Err(failure),
+    }
+    Ok(())
+}
+
 /// One step of a client; after a failure a transaction may be open.
 pub async fn step<C: Client>(workload: Workload, client: &mut C, context: &Context) -> Result<(), Failure> {
     match workload {

@@ -21,8 +21,8 @@ use cairn_raft::{SnapshotConfig, StoreConfig};
 use cairn_server::layers;
 use cairn_txn::{CancelToken, DbConfig};
 
-use crate::client::{Client, Failure};
 use crate::history::Recorder;
+use crate::sim::on_own_thread;
 use crate::workload::{self, Context, Workload};
 
 use self::client::Connection;
@@ -116,27 +116,18 @@ pub struct Report {
 pub fn run(plan: &Plan) -> Report {
     let events = plan.events.clone().unwrap_or_else(|| schedule::draw(plan.seed, plan.nodes, plan.ms));
     let owned = Plan { events: Some(events.clone()), ..plan.clone() };
-    let thread = std::thread::Builder::new()
-        .name(format!("seed {}", plan.seed))
-        .stack_size(8 << 20)
-        .spawn(move || run_here(&owned))
-        .expect("a thread can be started");
-    thread.join().unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        Report {
-            commits: 0,
-            conflicts: 0,
-            unknown: 0,
-            crashes: 0,
-            leases: 0,
-            follower_reads: 0,
-            virtual_time: Duration::ZERO,
-            digest: Default::default(),
-            events,
-            failure: Some(format!("panic: {text}")),
-            tail: Vec::new(),
-        }
+    on_own_thread(plan.seed, move || run_here(&owned)).unwrap_or_else(|panic| Report {
+        commits: 0,
+        conflicts: 0,
+        unknown: 0,
+        crashes: 0,
+        leases: 0,
+        follower_reads: 0,
+        virtual_time: Duration::ZERO,
+        digest: Default::default(),
+        events,
+        failure: Some(panic),
+        tail: Vec::new(),
     })
 }
 
@@ -155,7 +146,6 @@ fn run_here(plan: &Plan) -> Report {
         recorder: Arc::new(Recorder::new(|| true)),
         stop: Arc::new(AtomicBool::new(false)),
         clients: Arc::new(AtomicU64::new(plan.clients.len() as u64)),
-        unknown: Arc::default(),
         follower_reads: AtomicU64::new(0),
         leases: AtomicU64::new(0),
         world: Arc::clone(&world),
@@ -169,7 +159,7 @@ fn run_here(plan: &Plan) -> Report {
     Report {
         commits: run.recorder.commits(),
         conflicts: run.recorder.conflicts(),
-        unknown: run.unknown.load(Ordering::SeqCst),
+        unknown: run.recorder.unknowns(),
         crashes: world.crashes.load(Ordering::SeqCst),
         leases: run.leases.load(Ordering::SeqCst),
         follower_reads: run.follower_reads.load(Ordering::SeqCst),
@@ -227,7 +217,6 @@ struct Run<'a> {
     stop: Arc<AtomicBool>,
     /// Clients at work.
     clients: Arc<AtomicU64>,
-    unknown: Arc<AtomicU64>,
     follower_reads: AtomicU64,
     leases: AtomicU64,
 }
@@ -267,8 +256,7 @@ impl Run<'_> {
             runtime: Arc::clone(&runtime),
             stop: Arc::clone(&self.stop),
         };
-        let (clients, unknown, nodes) =
-            (Arc::clone(&self.clients), Arc::clone(&self.unknown), self.plan.nodes);
+        let (clients, nodes) = (Arc::clone(&self.clients), self.plan.nodes);
         let task = async move {
             let mut connection: Option<Connection> = None;
             while !context.is_stopped() {
@@ -279,20 +267,10 @@ impl Run<'_> {
                     context.pause(Duration::from_millis(40)).await;
                     continue;
                 };
-                match workload::step(workload, client, &context).await {
-                    Ok(()) => {}
-                    Err(Failure::Retry(_)) => {
-                        context.recorder.conflict();
-                        client.rollback().await;
-                    }
-                    Err(Failure::Unknown(_)) => {
-                        unknown.fetch_add(1, Ordering::SeqCst);
-                        client.rollback().await;
-                    }
-                    Err(failure) => {
-                        context.recorder.violation(format!("{workload:?}: {failure}"));
-                        break;
-                    }
+                let step = workload::step(workload, client, &context).await;
+                if let Err(failure) = workload::settle(step, client, &context.recorder).await {
+                    context.recorder.violation(format!("{workload:?}: {failure}"));
+                    break;
                 }
                 context.pause(Duration::from_millis(20)).await;
             }
