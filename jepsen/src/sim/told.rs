@@ -17,6 +17,11 @@ impl<C> Told<C> {
         Told { inner, trace, id }
     }
 
+    /// The client.
+    pub fn inner(&self) -> &C {
+        &self.inner
+    }
+
     fn tell<T: std::fmt::Debug>(&self, what: impl Fn() -> String, result: &Result<T, Failure>) {
         self.trace.note("client", || match result {
             Ok(answer) => format!("{} {} → {answer:?}", self.id, what()),

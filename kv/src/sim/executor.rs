@@ -23,7 +23,7 @@ use crate::seam::{BoxFuture, Runtime};
 
 use super::clock::SimClock;
 use super::rng::SimRng;
-use super::trace::Trace;
+use super::trace::{POLL, Trace};
 
 type TaskId = u64;
 
@@ -293,7 +293,7 @@ impl SimExecutor {
         let name = state.tasks.get(&id).map_or("root", |t| t.name);
         drop(state);
         shared.clock.advance_to(shared.clock.now_nanos() + shared.rng.between(200, 4_000));
-        shared.trace.event("poll", &[id, among, polls], || format!("{name}#{id} of {among} ready"));
+        shared.trace.event(POLL, &[id, among, polls], || format!("{name}#{id} of {among} ready"));
         id
     }
 

@@ -67,11 +67,14 @@ impl fmt::Display for Digest {
 pub enum Timeline {
     /// Only the hash.
     Off = 0,
-    /// The last lines, for the report of a failure.
+    /// The last lines, for the report of a failure, without the choices of tasks: those are most, and say least.
     Tail = 1,
     /// Every line is printed as it happens.
     Print = 2,
 }
+
+/// The kind of event that a task was chosen to run.
+pub(super) const POLL: &str = "poll";
 
 /// Lines kept for the report of a failure.
 const TAIL_LINES: usize = 400;
@@ -146,7 +149,7 @@ impl Trace {
 
     fn push_line(&self, state: &mut State, kind: &'static str, line: impl FnOnce() -> String) {
         let level = self.shared.level.load(Ordering::Relaxed);
-        if level == Timeline::Off as u8 {
+        if level == Timeline::Off as u8 || level == Timeline::Tail as u8 && kind == POLL {
             return;
         }
         let now = state.now_nanos;

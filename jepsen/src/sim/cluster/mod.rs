@@ -23,6 +23,7 @@ use cairn_txn::{CancelToken, DbConfig};
 
 use crate::history::Recorder;
 use crate::sim::on_own_thread;
+use crate::sim::told::Told;
 use crate::workload::{self, Context, Workload};
 
 use self::client::Connection;
@@ -258,10 +259,14 @@ impl Run<'_> {
         };
         let (clients, nodes) = (Arc::clone(&self.clients), self.plan.nodes);
         let task = async move {
-            let mut connection: Option<Connection> = None;
+            let mut connection: Option<Told<Connection>> = None;
             while !context.is_stopped() {
-                if connection.as_ref().is_none_or(Connection::is_lost) || rng.one_in(50) {
-                    connection = Connection::open(&world, rng.below(nodes as u64) as usize);
+                if connection.as_ref().is_none_or(|told| told.inner().is_lost()) || rng.one_in(50) {
+                    let node = rng.below(nodes as u64) as usize;
+                    let trace = &world.outside.trace;
+                    trace.note("client", || format!("{number} connects to node {}", world.id(node)));
+                    let told = |connection| Told::new(connection, trace.clone(), number as u32);
+                    connection = Connection::open(&world, node).map(told);
                 }
                 let Some(client) = &mut connection else {
                     context.pause(Duration::from_millis(40)).await;
