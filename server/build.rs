@@ -1,4 +1,4 @@
-//! Generates client and server of the services between nodes. Their messages are our own types, so that no
+//! Generates client and server of the service for administration. Its messages are our own types, so that no
 //! protocol buffers compiler is needed.
 
 use tonic_build::manual::{Builder, Method, Service};
@@ -6,15 +6,6 @@ use tonic_build::manual::{Builder, Method, Service};
 const CODEC: &str = "tonic_prost::ProstCodec";
 
 fn main() {
-    let deliver = Method::builder()
-        .name("deliver")
-        .route_name("Deliver")
-        .input_type("crate::transport::Frame")
-        .output_type("crate::transport::Delivered")
-        .codec_path(CODEC)
-        .client_streaming()
-        .build();
-    let peer = Service::builder().name("Peer").package("cairn.v1").method(deliver).build();
     let mut admin = Service::builder().name("Admin").package("cairn.v1");
     for (name, route) in [("init", "Init"), ("join", "Join"), ("status", "Status")] {
         let method = Method::builder()
@@ -26,5 +17,5 @@ fn main() {
             .build();
         admin = admin.method(method);
     }
-    Builder::new().compile(&[peer, admin.build()]);
+    Builder::new().compile(&[admin.build()]);
 }

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::opening::Opening;
 use crate::seams::{SystemRng, TokioRuntime};
 use crate::store_directory::StoreDirectory;
-use crate::transport::{GrpcTransport, Me};
+use crate::transport::{Me, TcpTransport};
 
 /// Memory for messages above a mebibyte, of all connections together.
 const MESSAGE_BUDGET: usize = 512 << 20;
@@ -95,7 +95,7 @@ pub struct Node {
     sql_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
     place: Arc<Place>,
-    transport: Arc<GrpcTransport>,
+    transport: Arc<TcpTransport>,
     runtime: Arc<TokioRuntime>,
     opening: JoinHandle<()>,
     /// What became of the opening: none, it is under way.
@@ -172,7 +172,7 @@ impl Node {
             let _entered = rpc_thread.enter();
             let socket = rpc_socket.into_std().and_then(TcpListener::from_std);
             let socket = socket.map_err(|error| Error::new(format!("cannot listen: {}", reason(&error))))?;
-            GrpcTransport::listen(socket, rpc_address, Some(admin::server(Arc::clone(&place))))
+            TcpTransport::listen(socket, rpc_address, Some(admin::server(Arc::clone(&place))))
         };
         let runtime = TokioRuntime::current();
         let registry = Registry::new(config.max_connections, Arc::new(SystemRng));

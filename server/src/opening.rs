@@ -21,7 +21,7 @@ use crate::error::{Error, Result, reason};
 use crate::layers::{db_config, once_available, open_sql};
 use crate::node::{Hooks, NodeConfig, store_error};
 use crate::seams::{SystemClock, SystemRng, TokioRuntime};
-use crate::transport::{GrpcTransport, Me};
+use crate::transport::{Me, TcpTransport};
 
 /// Nodes that `--join` names are looked at for this long by one that has a store.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -41,7 +41,7 @@ pub struct Opening {
     /// What is known of its place among the nodes.
     pub place: Arc<Place>,
     /// The streams to the others.
-    pub transport: Arc<GrpcTransport>,
+    pub transport: Arc<TcpTransport>,
     /// What its tasks run on.
     pub runtime: Arc<TokioRuntime>,
     /// Where the engine is put, for metrics.

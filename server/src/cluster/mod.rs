@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 
-use crate::transport::{GrpcTransport, Me};
+use crate::transport::{Me, TcpTransport};
 use message::Peer;
 use node_file::NodeFile;
 
@@ -55,7 +55,7 @@ pub struct Place {
     stage: watch::Sender<Stage>,
     /// To the one that waits for the cluster.
     init: mpsc::Sender<Told>,
-    transport: OnceLock<Arc<GrpcTransport>>,
+    transport: OnceLock<Arc<TcpTransport>>,
     opened: OnceLock<Opened>,
     /// What is measured of SQL, once that is open.
     pub sql_metrics: OnceLock<SqlMetrics>,
@@ -136,7 +136,7 @@ impl Place {
     }
 
     /// The node belongs to a cluster, as `me`. Its peers, as far as its file knows them, are dialed.
-    pub fn becomes_member(&self, me: Me, transport: Arc<GrpcTransport>) {
+    pub fn becomes_member(&self, me: Me, transport: Arc<TcpTransport>) {
         transport.identify(me);
         let _ = self.transport.set(transport);
         self.enter(Stage::Member(me));
@@ -162,7 +162,7 @@ impl Place {
     }
 
     /// The transport, once the node belongs to a cluster.
-    pub fn transport(&self) -> Option<&Arc<GrpcTransport>> {
+    pub fn transport(&self) -> Option<&Arc<TcpTransport>> {
         self.transport.get()
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_kv::seam::{Channel, NodeId, Runtime, Transport};
 use cairn_kv::sim::{Env, SimNetwork};
-use cairn_server::transport::{GrpcTransport, Me};
+use cairn_server::transport::{Me, TcpTransport};
 use futures_util::future::{Either, select};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 type Pause = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -86,15 +87,15 @@ fn me(node: NodeId) -> Me {
     Me { cluster: CLUSTER, node }
 }
 
-fn start(me: Me, listener: TcpListener) -> Arc<GrpcTransport> {
+fn start(me: Me, listener: TcpListener) -> Arc<TcpTransport> {
     let address = listener.local_addr().unwrap().to_string();
-    let transport = GrpcTransport::listen(listener, address, None);
+    let transport = TcpTransport::listen(listener, address, None);
     transport.identify(me);
     transport
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grpc() {
+async fn tcp() {
     let ((first, first_address), (second, second_address)) = (listener().await, listener().await);
     let (one, two) = (start(me(1), first), start(me(2), second));
     one.connect(2, &second_address);
@@ -140,4 +141,62 @@ async fn who_is_not_meant_refuses() {
         one.stop().await;
     }
     two.stop().await;
+}
+
+/// What is no stream of a node's, or does not go on as one, disturbs nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_not_taken() {
+    let ((first, _), (second, address)) = (listener().await, listener().await);
+    let (one, two) = (start(me(1), first), start(me(2), second));
+    let greetings: [&[u8]; 6] = [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xCAirn",
+        b"\xCAirn\x01\xff\xff and nothing more",
+        b"\xCAirn\x01\x03\x00\xff\xff\xff",
+        b"\xCAirn\x63\x00\x00",
+    ];
+    let mut strangers = Vec::new();
+    for greeting in greetings {
+        let mut stranger = TcpStream::connect(&address).await.unwrap();
+        stranger.write_all(greeting).await.unwrap();
+        strangers.push(stranger);
+    }
+    one.connect(2, &address);
+    let frame = Bytes::from_static(b"x");
+    until_received(&*one, (2, &*two), Channel::Raft, frame, &sleep).await;
+    for mut stranger in strangers {
+        let closed =
+            tokio::time::timeout(Duration::from_secs(2), stranger.read_to_end(&mut Vec::new())).await;
+        // Reset counts: what was sent was not read.
+        drop(closed.expect("it is closed soon"));
+    }
+    one.stop().await;
+    two.stop().await;
+}
+
+/// A peer that takes the streams and then gives no sign of life is not reached, and dialed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_says_nothing_is_given_up() {
+    let (peer, address) = listener().await;
+    let one = start(me(1), listener().await.0);
+    one.connect(2, &address);
+    let is_reached = || one.peers().iter().any(|(_, _, is_reached)| *is_reached);
+    for _ in 0..2 {
+        let mut sockets = Vec::new();
+        for _ in Channel::ALL {
+            let (mut socket, _) = peer.accept().await.unwrap();
+            socket.read_exact(&mut [0; 8]).await.unwrap();
+            socket.write_all(&[0, 0]).await.unwrap();
+            sockets.push(socket);
+        }
+        let becomes = |reached: bool| async move {
+            while is_reached() != reached {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(2), becomes(true)).await.expect("it is reached");
+        tokio::time::timeout(Duration::from_secs(2), becomes(false)).await.expect("it is given up");
+    }
+    one.stop().await;
 }
