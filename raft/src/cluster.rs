@@ -16,7 +16,7 @@ use prost::Message as _;
 
 use crate::driver::Work;
 use crate::liveness::{LivenessConfig, LivenessMessage, Now, Terms};
-use crate::message::RaftFrame;
+use crate::message::{FRAME_BYTES, RaftFrame};
 use crate::store::{Faults, Inner};
 use crate::support_file::SupportFile;
 
@@ -98,8 +98,7 @@ pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile) {
     inner.cluster.is_met.store(true, Ordering::SeqCst);
     let runtime = &inner.env.runtime;
     runtime.spawn_dedicated("liveness", Box::pin(keep_alive(Arc::downgrade(inner), file)));
-    runtime.spawn("raft messages", Box::pin(receive(Arc::downgrade(inner))));
-    runtime.spawn("raft time", Box::pin(tick(Arc::downgrade(inner))));
+    runtime.spawn_dedicated("raft", Box::pin(receive(Arc::downgrade(inner))));
     runtime.spawn("snapshots", Box::pin(crate::snapshot::run(Arc::downgrade(inner))));
 }
 
@@ -199,43 +198,54 @@ fn send(inner: &Inner, to: NodeId, message: &LivenessMessage) {
     inner.env.transport.send(to, Channel::Liveness, message.encode_to_vec().into());
 }
 
-/// Hands what arrives to the log's driver, and drives where the log is idle.
+/// Hands what arrives, and that time passes, to the log's driver, and drives where the log is idle: on a thread of its
+/// own, which reads the streams of the other stores too, so that a follower's part in a commit wakes nobody else.
 async fn receive(weak: Weak<Inner>) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
+    let tick_nanos = TICK.as_nanos() as u64;
+    let mut next_tick = env.clock.monotonic_nanos() + tick_nanos;
     loop {
-        let (from, bytes) = env.transport.receive(Channel::Raft).await;
-        let Some(inner) = weak.upgrade() else { return };
-        if inner.queue.lock().failed {
-            return;
-        }
-        let frame = match RaftFrame::decode_frame(bytes) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::warn!(from, %error, "a frame is not taken");
-                continue;
-            }
+        let pause = Duration::from_nanos(next_tick.saturating_sub(env.clock.monotonic_nanos()));
+        let mut frame = tokio::select! {
+            biased;
+            frame = env.transport.receive(Channel::Raft) => Some(frame),
+            () = env.runtime.sleep(pause) => None,
         };
-        if inner.observe(Timestamp(frame.hlc)) {
-            inner.hand_in(Work::Receive { from, frame }).await;
-        }
-    }
-}
-
-async fn tick(weak: Weak<Inner>) {
-    let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
-    loop {
-        env.runtime.sleep(TICK).await;
         let Some(inner) = weak.upgrade() else { return };
         if inner.queue.lock().failed {
             return;
         }
-        if !inner.cluster.tick_waits.swap(true, Ordering::Relaxed) {
-            inner.hand_in(Work::Tick).await;
+        let (mut work, mut bytes) = (Vec::new(), 0);
+        // All that came meanwhile, for one record of the log.
+        while let Some((from, received)) = frame {
+            bytes += received.len();
+            work.extend(inner.received(from, received));
+            let more = bytes < FRAME_BYTES;
+            frame = if more { env.transport.receive(Channel::Raft).now_or_never() } else { None };
         }
+        let now = env.clock.monotonic_nanos();
+        if now >= next_tick {
+            next_tick = now + tick_nanos;
+            if !inner.cluster.tick_waits.swap(true, Ordering::Relaxed) {
+                work.push(Work::Tick);
+            }
+        }
+        inner.hand_in(work).await;
     }
 }
 
 impl Inner {
+    /// What a frame has the driver do, if it can be taken.
+    fn received(&self, from: NodeId, bytes: Bytes) -> Option<Work> {
+        match RaftFrame::decode_frame(bytes) {
+            Ok(frame) => self.observe(Timestamp(frame.hlc)).then_some(Work::Receive { from, frame }),
+            Err(error) => {
+                tracing::warn!(from, %error, "a frame is not taken");
+                None
+            }
+        }
+    }
+
     /// A store that has been alone is about to have to do with others.
     pub(crate) async fn meet_others(self: &Arc<Self>) -> Result<()> {
         let _turn = self.cluster.meeting.lock().await;

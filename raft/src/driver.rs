@@ -168,17 +168,20 @@ impl Truncations {
 
 impl Inner {
     /// Queues work that nobody waits for, and drives if the log is idle.
-    pub(crate) async fn hand_in(self: &Arc<Self>, work: Work) {
+    pub(crate) async fn hand_in(self: &Arc<Self>, work: impl IntoIterator<Item = Work>) {
         let core = {
             let mut queue = self.queue.lock();
-            // What is dropped here is sent again.
-            let full = matches!(work, Work::Receive { .. }) && queue.received_bytes > MAX_RECEIVED_BYTES;
-            if queue.failed || full {
+            if queue.failed {
                 return;
             }
-            queue.received_bytes += work.received_bytes();
-            queue.work.push_back(work);
-            queue.idle.take()
+            for work in work {
+                // What is dropped here is sent again.
+                if !matches!(work, Work::Receive { .. }) || queue.received_bytes <= MAX_RECEIVED_BYTES {
+                    queue.received_bytes += work.received_bytes();
+                    queue.work.push_back(work);
+                }
+            }
+            if queue.work.is_empty() { None } else { queue.idle.take() }
         };
         if let Some(core) = core {
             Seat::new(Arc::clone(self), core).drive_inline().await;
