@@ -264,6 +264,11 @@ impl Txn {
         self.snapshot().await
     }
 
+    /// The timestamp at which this transaction (READ COMMITTED: this statement) reads, if it was chosen.
+    pub fn drawn(&self) -> Option<Timestamp> {
+        (!self.wants_snapshot).then_some(self.read_ts)
+    }
+
     /// A statement begins: its reads see what was written before it and not what it writes itself
     /// (Halloween protection); READ COMMITTED takes a new snapshot. Remembers where
     /// [`Txn::restart_statement`] goes back to.

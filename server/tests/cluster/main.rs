@@ -78,6 +78,46 @@ async fn three_nodes_become_a_cluster_and_each_takes_sql() {
     assert_eq!(numbers, ["1", "2", "3"]);
 }
 
+/// An UPDATE by key locks its table together with its row, on another node: where an index has come since it was planned,
+/// by whichever node, it enters there too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_planned_before_an_index_enters_into_it() {
+    let root = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(root.path(), 3);
+    let leader = cluster.leader();
+    let away = cluster.nodes[(leader + 1) % 3].connect().await;
+    away.batch_execute("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1, 0), (2, 0)")
+        .await
+        .unwrap();
+    let update = away.prepare("UPDATE t SET b = $1 WHERE a = $2").await.unwrap();
+    let mut value = 0;
+    for round in 0..12 {
+        // Its own node, the leaseholder's, a third one.
+        let elsewhere = cluster.nodes[(leader + 1 + round % 3) % 3].connect().await;
+        let in_block = round / 3 % 2 == 1;
+        for a in [1, 2] {
+            value += 1;
+            if in_block {
+                // What has read does not begin anew.
+                away.batch_execute("BEGIN").await.unwrap();
+                away.query("SELECT count(*) FROM pg_catalog.pg_class", &[]).await.unwrap();
+            }
+            if a == 1 {
+                elsewhere.batch_execute("DROP INDEX IF EXISTS i").await.unwrap();
+                elsewhere.batch_execute("CREATE INDEX i ON t (b)").await.unwrap();
+            }
+            assert_eq!(away.execute(&update, &[&value, &a]).await.unwrap(), 1);
+            if in_block {
+                away.batch_execute("COMMIT").await.unwrap();
+            }
+            let found = "SELECT a FROM t WHERE b = $1";
+            let found = elsewhere.query(found, &[&value]).await.unwrap();
+            assert_eq!(found.len(), 1, "round {round}, row {a}");
+            assert_eq!(found[0].get::<_, i32>(0), a);
+        }
+    }
+}
+
 /// A follower that was killed has what it missed when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_killed_comes_back_and_catches_up() {

@@ -68,6 +68,11 @@ impl Executable {
         })
     }
 
+    /// Whether the first thing that it does to its tables is to lock a row.
+    pub fn locks_first(&self) -> bool {
+        matches!(self.direct, Some(DirectPlan::Update(_) | DirectPlan::Delete(_)))
+    }
+
     /// Whether all tables are still as planned in a catalog.
     pub fn is_current(&self, catalog: &Catalog) -> bool {
         self.tables.iter().all(|t| catalog.get(t.id).is_some_and(|now| now.version == t.version))

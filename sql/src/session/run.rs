@@ -317,6 +317,7 @@ impl Session {
             loop {
                 let executable = compiled.query.as_ref().expect("a query");
                 if self.reads_unlocked(executable, compiled.version)
+                    || self.lock_tables_later(executable, compiled.version).await?
                     || self.lock_tables(executable, compiled.version).await?
                 {
                     break;
@@ -369,6 +370,8 @@ impl Session {
             };
             let mut output = |row: &[Datum]| sink.row(row, &plan.columns, fetch.formats);
             let rows = direct.run(&mut cx, &mut self.scratch, &mut output).await?;
+            // It may have found nothing to do.
+            txn.txn.lock_now(true).await?;
             self.check_unlocked()?;
             return Ok((Some(tag(plan.kind, rows)), PortalState::Done));
         }

@@ -303,6 +303,7 @@ impl Session {
         if txn.past.is_some() {
             return Ok(true);
         }
+        txn.txn.lock_now(false).await?;
         for table in &executable.tables {
             if !txn.locked.contains(&table.id) {
                 txn.txn.lock(&object_lock(table.id), LockStrength::Shared).await?;
@@ -327,6 +328,38 @@ impl Session {
         }
         for table in &executable.tables {
             if !table.changed_at.is_zero() && table.changed_at > txn.txn.read_ts().await? {
+                txn.txn.refresh_to(table.changed_at).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has a plan's tables locked with its first step, where that is one and goes to another node; false when it has to
+    /// be done in advance. What other nodes have changed meanwhile is found there, what this one has by
+    /// [`Session::check_unlocked`].
+    pub(super) async fn lock_tables_later(&mut self, executable: &Executable, version: u64) -> Result<bool> {
+        let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        let wanted = executable.tables.iter().map(|table| table.id).filter(|id| !txn.locked.contains(id));
+        let wanted: Vec<Oid> = wanted.collect();
+        // The statement may have to begin again under another snapshot, which REPEATABLE READ does not allow.
+        let is_tied = txn.options.isolation == Isolation::RepeatableRead && txn.txn.drawn().is_some();
+        if wanted.is_empty() || is_tied || txn.past.is_some() || !executable.locks_first() {
+            return Ok(false);
+        }
+        // First this, as in `reads_unlocked`.
+        let watch = self.node.watch();
+        if self.node.is_publishing() || self.node.catalog_version() != version || !txn.changes.is_empty() {
+            return Ok(false);
+        }
+        let objects: Vec<_> = wanted.iter().map(|id| object_lock(*id)).collect();
+        if !txn.txn.lock_later(&objects, watch) {
+            return Ok(false);
+        }
+        txn.locked.extend(wanted);
+        txn.unlocked = Some(version);
+        for table in &executable.tables {
+            // A snapshot that is drawn later lies above what is known.
+            if txn.txn.drawn().is_some_and(|read_ts| table.changed_at > read_ts) {
                 txn.txn.refresh_to(table.changed_at).await?;
             }
         }

@@ -22,7 +22,7 @@ use crate::leaseholder::watched::Watch;
 use crate::wire::convert::malformed;
 use crate::wire::{
     Announce, Answer, Body, CallError, Cancel, End, FindCommit, Gateway, MAX_MESSAGE_BYTES, NodeId,
-    NotLeaseholder, Outcome, Remote, Request, TxnRef, WIRE_VERSION, WatchRef,
+    NotLeaseholder, Objects, Outcome, Remote, Request, TxnRef, WIRE_VERSION, WatchRef,
 };
 use crate::{CancelToken, TxnError};
 
@@ -211,7 +211,8 @@ impl RemoteLeaseholder {
         expected: Option<Watch>,
         cancel: &CancelToken,
     ) -> Result<Reply, TxnError> {
-        Ok(unless_canceled(cancel, self.call(None, txn, body, expected)).await??)
+        let request = Request { expected: expected.map(WatchRef::from), ..request_of(txn, body) };
+        Ok(unless_canceled(cancel, self.call(None, request)).await??)
     }
 
     /// What has become of a commit that was proposed here under the lease `lease`, which is over, and of which the
@@ -223,7 +224,7 @@ impl RemoteLeaseholder {
         reason: String,
     ) -> Result<Timestamp, TxnError> {
         let body = Body::FindCommit(FindCommit { identity: identity.into(), lease });
-        match self.call(None, None, body, None).await {
+        match self.call(None, request_of(None, body)).await {
             Ok(Reply { outcome: Outcome::Committed(ts), .. }) => Ok(Timestamp(ts)),
             Err(Failed::NoSession) => Err(changed_leaseholder()),
             _ => Err(TxnError::Ambiguous(reason)),
@@ -247,16 +248,8 @@ impl RemoteLeaseholder {
 
     /// Sends a request until it is answered, or in vain for too long. `of`: whose step it is. That it stays,
     /// even if this gateway goes on as a new one: there nobody knows what was taken of it before.
-    async fn call(
-        &self,
-        of: Option<Gateway>,
-        txn: Option<TxnRef>,
-        body: Body,
-        expected: Option<Watch>,
-    ) -> Result<Reply, Failed> {
+    async fn call(&self, of: Option<Gateway>, mut request: Request) -> Result<Reply, Failed> {
         let env = self.store.env();
-        let expected = expected.map(|Watch { lease, count }| WatchRef { lease, count });
-        let mut request = Request { txn, body: Some(body), expected, ..Request::default() };
         let mut changes = self.store.lease_changes();
         let (mut failing_since, mut pause) = (None, FIRST_PAUSE);
         let mut unknown = None;
@@ -392,6 +385,10 @@ impl RemoteLeaseholder {
     }
 }
 
+fn request_of(txn: Option<TxnRef>, body: Body) -> Request {
+    Request { txn, body: Some(body), ..Request::default() }
+}
+
 /// A node's clock shows what no clock within its limits can.
 pub fn clock_too_far_ahead() -> TxnError {
     TxnError::Unavailable("the clock of another node is further ahead than clocks may be".into())
@@ -448,14 +445,15 @@ impl RemoteSession {
         TxnRef { step: 0, ..self.txn }
     }
 
-    /// Takes a step.
+    /// Takes a step, behind locks on `objects`.
     pub async fn step(
         &mut self,
         body: Body,
+        objects: Option<Objects>,
         expected: Option<Watch>,
         cancel: &CancelToken,
     ) -> Result<Reply, TxnError> {
-        let taken = self.take_step(body, expected, cancel).await;
+        let taken = self.take_step(body, objects, expected, cancel).await;
         self.is_lost |= matches!(taken, Err(Failed::NoSession));
         Ok(taken?)
     }
@@ -464,7 +462,7 @@ impl RemoteSession {
     /// the transaction began before its lease. Nothing of it is committed, and under an identity of its
     /// time it may be tried again.
     pub async fn commit(&mut self, body: Body, cancel: &CancelToken) -> Result<Option<Timestamp>, TxnError> {
-        let reply = self.take_step(body, None, cancel).await;
+        let reply = self.take_step(body, None, None, cancel).await;
         if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
             self.over();
         }
@@ -483,7 +481,7 @@ impl RemoteSession {
 
     /// Takes the last step, whatever it is.
     pub async fn last_step(&mut self, body: Body, cancel: &CancelToken) -> Result<Reply, TxnError> {
-        let reply = self.take_step(body, None, cancel).await;
+        let reply = self.take_step(body, None, None, cancel).await;
         if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
             self.over();
         }
@@ -499,6 +497,7 @@ impl RemoteSession {
     async fn take_step(
         &mut self,
         body: Body,
+        objects: Option<Objects>,
         expected: Option<Watch>,
         cancel: &CancelToken,
     ) -> Result<Reply, Failed> {
@@ -512,7 +511,9 @@ impl RemoteSession {
         self.txn.step += 1;
         let link = &self.link;
         let Cancel { number, step } = Cancel { number: self.txn.number, step: self.txn.step };
-        let mut call = std::pin::pin!(link.call(Some(self.gateway), Some(self.txn), body, expected));
+        let expected = expected.map(WatchRef::from);
+        let request = Request { expected, objects, ..request_of(Some(self.txn), body) };
+        let mut call = std::pin::pin!(link.call(Some(self.gateway), request));
         tokio::select! {
             biased;
             result = &mut call => return result,
@@ -521,8 +522,7 @@ impl RemoteSession {
         loop {
             // What it comes to is known when it is answered.
             let tell = async {
-                let mut request =
-                    Request { body: Some(Body::Cancel(Cancel { number, step })), ..Request::default() };
+                let mut request = request_of(None, Body::Cancel(Cancel { number, step }));
                 let encoded = link.encode(&mut request, self.gateway);
                 let _ = link.remote.call(link.leaseholder.load(Ordering::SeqCst), encoded).await;
                 link.store.env().runtime.sleep(CANCEL_EVERY).await;
@@ -551,8 +551,9 @@ impl Drop for RemoteSession {
         let (gateway, txn) = (self.gateway, TxnRef { step: self.txn.step + 1, ..self.txn });
         let task = async move {
             // Its number is announced as ended, so this is in vain only while older ones are open.
+            let end = request_of(Some(txn), Body::End(End { confirm_at: 0 }));
             while let Err(Failed::NotSent(_) | Failed::Unknown(_)) =
-                link.call(Some(gateway), Some(txn), Body::End(End { confirm_at: 0 }), None).await
+                link.call(Some(gateway), end.clone()).await
             {
                 link.store.env().runtime.sleep(LONGEST_PAUSE).await;
             }

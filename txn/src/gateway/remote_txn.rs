@@ -21,8 +21,8 @@ use crate::leaseholder::slot::{KeyHash, Stamp};
 use crate::leaseholder::watched::Watch;
 use crate::wire::convert::{flatten, malformed, pieces};
 use crate::wire::{
-    Body, Chunk, Commit, CommitIntents, Draw, FoundPoint, Level, Lock, Locked, Outcome, OwnView, Points,
-    ReadLocked, Reads, Refresh, Rows, Span, Stage, TxnRef, Write, WriteIntents,
+    Body, Chunk, Commit, CommitIntents, Draw, FoundPoint, Level, Lock, Locked, Objects, Outcome, OwnView,
+    Points, ReadLocked, Reads, Refresh, Rows, Span, Stage, TxnRef, WatchRef, Write, WriteIntents,
 };
 use crate::{LockStrength, Scan, Txn, TxnError, TxnOptions, Value};
 
@@ -49,6 +49,15 @@ pub struct RemoteTxn {
     next_chunk: (Bytes, u32),
     /// How often intents were written.
     flushes: u64,
+    /// Objects to be locked with the next step.
+    later: Option<LockedLater>,
+}
+
+/// Objects that a transaction has not locked yet.
+#[derive(Clone)]
+struct LockedLater {
+    keys: Vec<Bytes>,
+    expected: Watch,
 }
 
 /// A chunk of a scan that waits to be shown.
@@ -81,6 +90,7 @@ impl RemoteTxn {
             fetched: None,
             next_chunk: (Bytes::new(), 0),
             flushes: 0,
+            later: None,
         }))
     }
 
@@ -89,9 +99,9 @@ impl RemoteTxn {
         &self.session.link
     }
 
-    /// Whether there is something at the leaseholder.
+    /// Whether there is something at the leaseholder, or will be.
     pub fn has_begun(&self) -> bool {
-        self.session.is_open()
+        self.session.is_open() || self.later.is_some()
     }
 
     /// Whether what it had at the leaseholder is gone.
@@ -135,11 +145,46 @@ impl Txn {
     }
 
     async fn ask_step(&mut self, body: Body) -> Result<Reply, TxnError> {
+        let expected = self.remote().later.as_ref().map(|later| later.expected);
+        self.ask_step_expecting(body, expected).await
+    }
+
+    /// Takes a step, behind the locks that are still to be taken; `watch`: what has to be the present one then.
+    async fn ask_step_expecting(&mut self, body: Body, watch: Option<Watch>) -> Result<Reply, TxnError> {
         let expected = self.expected;
         let remote = self.remote.as_mut().expect("the leaseholder is on another node");
-        let reply = remote.session.step(body, expected, &self.options.cancel).await?;
+        let objects = remote.later.as_ref().map(|later| later.keys.clone());
+        let objects = objects.map(|keys| Objects { keys, expected: watch.map(WatchRef::from) });
+        let reply = remote.session.step(body, objects, expected, &self.options.cancel).await?;
         remote.watch = Some(reply.watch);
+        for key in remote.later.take().into_iter().flat_map(|later| later.keys) {
+            let hash = KeyHash::of(&key);
+            self.locks.took(key, hash, LockStrength::Shared);
+        }
         Ok(reply)
+    }
+
+    /// Has objects locked shared, with the next thing that is done at a leaseholder on another node, if there is one:
+    /// what is done then was planned under the watch `expected`, and fails if others have committed into the watched
+    /// span since ([`TxnError::Stale`]). So the lock costs no round trip. [`Txn::lock_now`] has to follow before anything
+    /// relies on it that asks the leaseholder for nothing. False: the leaseholder is here, and nothing was done.
+    pub fn lock_later(&mut self, objects: &[Bytes], expected: Watch) -> bool {
+        let Some(remote) = self.remote.as_mut() else { return false };
+        let later = remote.later.get_or_insert(LockedLater { keys: Vec::new(), expected });
+        later.keys.extend_from_slice(objects);
+        later.expected = expected;
+        true
+    }
+
+    /// Locks what [`Txn::lock_later`] has put off, if it is not locked yet. `is_planned`: what was planned under the
+    /// watch that was named there has been done.
+    pub async fn lock_now(&mut self, is_planned: bool) -> Result<(), TxnError> {
+        let Some(later) = self.remote.as_ref().and_then(|remote| remote.later.as_ref()) else {
+            return Ok(());
+        };
+        let expected = is_planned.then_some(later.expected);
+        let nothing = Body::Stage(Stage { reads: Reads::default() });
+        Box::pin(self.ask_step_expecting(nothing, expected)).await.map(|_| ())
     }
 
     /// Looks at something; `draws`: a snapshot is drawn or moved by it.
@@ -454,6 +499,8 @@ impl Txn {
 
     /// Sends what was read ahead of a commit, save what fits into its message.
     async fn stage_reads(&mut self) -> Result<Reads, TxnError> {
+        // Of a statement that has failed.
+        self.remote().later = None;
         self.earlier_reads.append(&mut self.reads);
         if !self.remembers_reads() {
             return Ok(Reads::default());

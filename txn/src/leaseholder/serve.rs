@@ -28,7 +28,7 @@ use crate::gateway::remote::clock_too_far_ahead;
 use crate::wire::convert::{add_reads, intervals, key_writes, malformed};
 use crate::wire::{
     self, Answer, Body, Done, FoundPoint, FoundPoints, Gateway, Identity, Locked, NodeId, NotLeaseholder,
-    Outcome, Request, Row, Rows, Stamps, TxnRef, WIRE_VERSION, WatchRef,
+    Objects, Outcome, Request, Row, Rows, Stamps, TxnRef, WIRE_VERSION,
 };
 use crate::{CancelToken, LockStrength, TxnError, garbage};
 
@@ -123,10 +123,10 @@ impl Leaseholder {
             Some(over) => self.end_sessions(over),
             None => return Ok(Outcome::GatewayGone(Done {})),
         }
-        let Request { gateway, txn, expected, body: Some(body), .. } = request else {
+        let Request { gateway, txn, expected, objects, body: Some(body), .. } = request else {
             return Err(malformed());
         };
-        let expected = expected.map(|WatchRef { lease, count }| Watch { lease, count });
+        let expected = expected.map(Watch::from);
         let never = CancelToken::default();
         let sees_own_intents = match &body {
             Body::Points(points) => points.own.is_some(),
@@ -165,7 +165,10 @@ impl Leaseholder {
                 }
                 return Ok(DONE);
             }
-            step => return self.serve_step(gateway, txn.ok_or_else(malformed)?, step, expected).await,
+            step => {
+                let txn = txn.ok_or_else(malformed)?;
+                return self.serve_step(gateway, txn, step, objects.unwrap_or_default(), expected).await;
+            }
         }?;
         self.expect(gateway.node, expected)?;
         Ok(looked)
@@ -286,6 +289,7 @@ impl Leaseholder {
         gateway: Gateway,
         txn: TxnRef,
         body: Body,
+        objects: Objects,
         expected: Option<Watch>,
     ) -> Result<Outcome, TxnError> {
         // A commit that may have been carried out under an earlier lease begins nothing.
@@ -308,8 +312,10 @@ impl Leaseholder {
         let is_last =
             matches!(body, Body::Commit(_) | Body::CommitIntents(_) | Body::End(_) | Body::CollectGarbage(_));
         let patience = Patience { cancel: &cancel, timeout: txn.lock_timeout.map(Duration::from_micros) };
-        let step = Step { session: &session, kept: &mut kept, patience, node: gateway.node, expected };
+        let mut step = Step { session: &session, kept: &mut kept, patience, node: gateway.node, expected };
+        let prepared = self.take_objects(&mut step, objects).await;
         let taken = match body {
+            _ if prepared.is_err() => prepared.map(|()| DONE),
             Body::Lock(lock) => self.take_lock(step, lock).await,
             Body::Stage(stage) => {
                 add_reads(&mut step.kept.reads, &stage.reads, self.lease.sequence, &self.slots);
@@ -375,19 +381,41 @@ impl Leaseholder {
         Ok(Outcome::NoSession(Done {}))
     }
 
-    async fn take_lock(&self, step: Step<'_>, lock: wire::Lock) -> Result<Outcome, TxnError> {
+    /// Locks objects. They stay locked, also where what was planned with them is not to be done.
+    async fn take_objects(&self, step: &mut Step<'_>, objects: Objects) -> Result<(), TxnError> {
+        for key in objects.keys {
+            let hash = KeyHash::of(&key);
+            self.take_key(step, key, hash, LockStrength::Shared).await?;
+        }
+        self.expect(step.node, objects.expected.map(Watch::from))
+    }
+
+    async fn take_key(
+        &self,
+        step: &mut Step<'_>,
+        key: Bytes,
+        hash: KeyHash,
+        strength: LockStrength,
+    ) -> Result<(), TxnError> {
+        if step.kept.locks.are_enough(&key, hash, strength) {
+            return Ok(());
+        }
+        let (who, holder) = (step.session.who, step.session.holder());
+        let taken = self.lock(who, holder.as_ref(), &key, hash, strength, step.patience).await?;
+        if let Some(taken) = taken {
+            taken.keep();
+        }
+        step.kept.locks.took(key, hash, strength);
+        Ok(())
+    }
+
+    async fn take_lock(&self, mut step: Step<'_>, lock: wire::Lock) -> Result<Outcome, TxnError> {
         let wire::Lock { key, exclusive, read } = lock;
         let hash = KeyHash::of(&key);
         let strength = if exclusive { LockStrength::Exclusive } else { LockStrength::Shared };
-        let (who, holder) = (step.session.who, step.session.holder());
+        self.take_key(&mut step, key.clone(), hash, strength).await?;
+        let holder = step.session.holder();
         let locks = &mut step.kept.locks;
-        if !locks.are_enough(&key, hash, strength) {
-            let taken = self.lock(who, holder.as_ref(), &key, hash, strength, step.patience).await?;
-            if let Some(taken) = taken {
-                taken.keep();
-            }
-            locks.took(key.clone(), hash, strength);
-        }
         let Some(read) = read else { return Ok(DONE) };
         let draws = read.read_ts == 0;
         let read_ts = self.drawn_unless_given(read.read_ts).await?;

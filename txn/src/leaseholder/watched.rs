@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::wire::NodeId;
+use crate::wire::{NodeId, WatchRef};
 
 /// What a gateway knows of other gateways' commits into the watched span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,18 @@ pub struct Watch {
     pub lease: u64,
     /// How many there were.
     pub count: u64,
+}
+
+impl From<Watch> for WatchRef {
+    fn from(Watch { lease, count }: Watch) -> WatchRef {
+        WatchRef { lease, count }
+    }
+}
+
+impl From<WatchRef> for Watch {
+    fn from(WatchRef { lease, count }: WatchRef) -> Watch {
+        Watch { lease, count }
+    }
 }
 
 /// The counts of a tenure.

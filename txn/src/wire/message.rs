@@ -44,9 +44,23 @@ pub struct Request {
     /// Set where a snapshot that is drawn or moved is only of use if the watch is still this.
     #[prost(message, optional, tag = "9")]
     pub expected: Option<WatchRef>,
+    /// A step: objects that are to be locked before it is taken.
+    #[prost(message, optional, tag = "10")]
+    pub objects: Option<Objects>,
     /// What is asked for.
     #[prost(oneof = "Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31")]
     pub body: Option<Body>,
+}
+
+/// Objects that a transaction locks shared.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Objects {
+    /// Their keys in the lock table.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub keys: Vec<Bytes>,
+    /// What is to be done with them was planned under this watch: once they are locked it has to be the present one.
+    #[prost(message, optional, tag = "2")]
+    pub expected: Option<WatchRef>,
 }
 
 /// A [`crate::Watch`] as it is sent.
