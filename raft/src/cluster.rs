@@ -13,6 +13,7 @@ use cairn_kv::{Result, Timestamp};
 use futures_util::FutureExt;
 use parking_lot::RwLock;
 use prost::Message as _;
+use tokio::sync::Notify;
 
 use crate::driver::Work;
 use crate::liveness::{LivenessConfig, LivenessMessage, Now, Terms};
@@ -20,8 +21,11 @@ use crate::message::{FRAME_BYTES, RaftFrame};
 use crate::store::{Faults, Inner};
 use crate::support_file::SupportFile;
 
-/// How often Raft groups look whether they have a leader.
+/// How often Raft groups look whether they have a leader, and whether followers lack something.
 const TICK: Duration = Duration::from_millis(25);
+
+/// The same where the last look has found all in order: what changes that is noticed at once.
+const QUIET_TICK: Duration = Duration::from_millis(100);
 
 /// A log sync that takes longer lets the store ask for support no more: who cannot write cannot lead.
 const HUNG_NANOS: u64 = 500_000_000;
@@ -37,6 +41,10 @@ pub(crate) struct Cluster {
     /// Monotonic time at which the log sync under way began, plus one; zero: none is.
     sync_began: AtomicU64,
     tick_waits: AtomicBool,
+    /// The last tick has found nothing to do, nor to wait for.
+    is_quiet: AtomicBool,
+    /// It is not so any more.
+    stirred: Arc<Notify>,
 }
 
 impl Cluster {
@@ -48,6 +56,8 @@ impl Cluster {
             meeting: tokio::sync::Mutex::new(()),
             sync_began: AtomicU64::new(0),
             tick_waits: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
+            stirred: Arc::default(),
         }
     }
 
@@ -59,9 +69,17 @@ impl Cluster {
         self.sync_began.store(0, Ordering::Relaxed);
     }
 
-    /// The tick that was handed in is taken up.
-    pub(crate) fn ticked(&self) {
+    /// The tick that was handed in is done; `is_quiet`: there was nothing to do, nor to wait for.
+    pub(crate) fn ticked(&self, is_quiet: bool) {
+        self.is_quiet.store(is_quiet, Ordering::Relaxed);
         self.tick_waits.store(false, Ordering::Relaxed);
+    }
+
+    /// There may be something to do again, or to wait for.
+    pub(crate) fn stir(&self) {
+        if self.is_quiet.load(Ordering::Relaxed) && self.is_quiet.swap(false, Ordering::Relaxed) {
+            self.stirred.notify_one();
+        }
     }
 
     /// Whether there are, or were, other stores.
@@ -122,9 +140,11 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
                 }
             }
         }
+        // Support is withdrawn as soon as it has ended.
+        let ends_in = inner.cluster.terms.read().ends_in(inner.now_for_liveness());
         drop(inner);
-        // Support is withdrawn soon after it has ended.
-        let pause = env.runtime.sleep(Duration::from_nanos(next_ask.saturating_sub(now)).min(TICK));
+        let until_ask = Duration::from_nanos(next_ask.saturating_sub(now));
+        let pause = env.runtime.sleep(until_ask.min(ends_in.unwrap_or(until_ask)));
         let mut frames = tokio::select! {
             biased;
             frame = env.transport.receive(Channel::Liveness) => vec![frame],
@@ -153,7 +173,8 @@ async fn change_terms(
     let now = inner.now_for_liveness();
     let mut terms = inner.cluster.terms.read().clone();
     let before = terms.encode();
-    if terms.withdraw(now) {
+    let has_withdrawn = terms.withdraw(now);
+    if has_withdrawn {
         // Whom this store may vote for now must serve above what it had promised (R10).
         inner.hlc.observe(now.hlc);
     }
@@ -188,6 +209,9 @@ async fn change_terms(
         fortification.update(&terms);
     }
     drop(terms);
+    if has_withdrawn {
+        inner.cluster.stir();
+    }
     for (to, answer) in answers {
         send(inner, to, &answer);
     }
@@ -202,14 +226,19 @@ fn send(inner: &Inner, to: NodeId, message: &LivenessMessage) {
 /// own, which reads the streams of the other stores too, so that a follower's part in a commit wakes nobody else.
 async fn receive(weak: Weak<Inner>) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
-    let tick_nanos = TICK.as_nanos() as u64;
-    let mut next_tick = env.clock.monotonic_nanos() + tick_nanos;
+    let mut last_tick = env.clock.monotonic_nanos();
     loop {
-        let pause = Duration::from_nanos(next_tick.saturating_sub(env.clock.monotonic_nanos()));
+        let Some(inner) = weak.upgrade() else { return };
+        let stirred = Arc::clone(&inner.cluster.stirred);
+        let is_quiet = inner.cluster.is_quiet.load(Ordering::Relaxed);
+        drop(inner);
+        let between = if is_quiet { QUIET_TICK } else { TICK }.as_nanos() as u64;
+        let pause = (last_tick + between).saturating_sub(env.clock.monotonic_nanos());
         let mut frame = tokio::select! {
             biased;
             frame = env.transport.receive(Channel::Raft) => Some(frame),
-            () = env.runtime.sleep(pause) => None,
+            () = stirred.notified() => continue,
+            () = env.runtime.sleep(Duration::from_nanos(pause)) => None,
         };
         let Some(inner) = weak.upgrade() else { return };
         if inner.queue.lock().failed {
@@ -224,8 +253,8 @@ async fn receive(weak: Weak<Inner>) {
             frame = if more { env.transport.receive(Channel::Raft).now_or_never() } else { None };
         }
         let now = env.clock.monotonic_nanos();
-        if now >= next_tick {
-            next_tick = now + tick_nanos;
+        if now >= last_tick + between {
+            last_tick = now;
             if !inner.cluster.tick_waits.swap(true, Ordering::Relaxed) {
                 work.push(Work::Tick);
             }

@@ -459,13 +459,16 @@ impl Core {
                 }
                 Work::Receive { from, frame } => self.receive(inner, from, &frame)?,
                 Work::Tick => {
-                    inner.cluster.ticked();
-                    self.tick(inner)?;
+                    let is_quiet = self.tick(inner)?;
+                    inner.cluster.ticked(is_quiet);
                 }
             }
         }
         for replica in self.replicas.values_mut() {
-            replica.step_gathered();
+            if replica.step_gathered() {
+                // What gets lost of it is sent again by a tick.
+                inner.cluster.stir();
+            }
         }
         // Someone else's record may have raised it since.
         raise_bound &= inner.bound_is_near();
@@ -586,11 +589,13 @@ impl Core {
         }
     }
 
-    fn tick(&mut self, inner: &Inner) -> Result<()> {
+    /// Whether there was nothing to do, nor is there anything to wait for.
+    fn tick(&mut self, inner: &Inner) -> Result<bool> {
         let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
+        let mut is_quiet = true;
         for (range, replica) in &mut self.replicas {
             let silence = inner.config.liveness.support;
-            replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
+            is_quiet &= replica.tick(&terms, now, silence, || inner.env.rng.next_u64())?;
             replica.settle_leadership(&terms);
             if replica.takes_lease_due() {
                 inner.publish_leadership(*range, Some(replica));
@@ -602,7 +607,7 @@ impl Core {
                 }
             }
         }
-        Ok(())
+        Ok(is_quiet)
     }
 
     /// Has new leaders propose their leases.

@@ -357,6 +357,17 @@ impl Terms {
         withdrawn
     }
 
+    /// How long until [`Terms::withdraw`] will find something that has ended, if nothing is prolonged.
+    pub fn ends_in(&self, now: Now) -> Option<Duration> {
+        let duration = self.config.support.as_nanos() as u64;
+        let left = |given: &Given| {
+            let by_clock = given.until.micros().saturating_sub(now.hlc.micros()) + 1;
+            let since_promise = (given.promised_nanos + duration).saturating_sub(now.nanos);
+            Duration::from_micros(by_clock).max(Duration::from_nanos(since_promise))
+        };
+        self.given.values().filter(|given| !given.until.is_zero()).map(left).min()
+    }
+
     /// The epoch in which this store supports `store`, if it does.
     pub fn supports(&self, store: NodeId) -> Option<u64> {
         self.given.get(&store).filter(|given| !given.until.is_zero()).map(|given| given.epoch)
@@ -399,6 +410,7 @@ mod tests {
         b.receive(1, &a.ask(2, at(100)), at(101));
         let answer = b.receive(1, &late, at(102)).expect("an answer");
         assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(600_000).0));
+        assert_eq!(b.ends_in(at(101)), Some(Duration::from_millis(501)));
         // The hybrid clock alone ends nothing, nor does the monotonic one.
         b.withdraw(Now { nanos: 601_000_000, ..at(10_000) });
         assert_eq!(b.supports(1), Some(1));

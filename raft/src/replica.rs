@@ -328,10 +328,10 @@ impl Replica {
         self.gathered.push(Gathered { payload, effects, reply });
     }
 
-    /// Steps what was gathered.
-    pub(crate) fn step_gathered(&mut self) {
+    /// Steps what was gathered; whether that was anything.
+    pub(crate) fn step_gathered(&mut self) -> bool {
         if self.gathered.is_empty() {
-            return;
+            return false;
         }
         let gathered = std::mem::take(&mut self.gathered);
         // A message of the same batch may have ended its leadership.
@@ -340,7 +340,7 @@ impl Replica {
                 let reason = format!("this replica of range {} leads no longer", self.range);
                 reply.send(Err(ProposeError::Unavailable(reason)));
             }
-            return;
+            return true;
         }
         let (mut index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
         let before = self.pending.len();
@@ -360,6 +360,7 @@ impl Replica {
                 pending.reply.send(Err(ProposeError::Unavailable(reason)));
             }
         }
+        true
     }
 
     /// Whether `store` is where the replica of that number is; one that is not known yet is believed.
@@ -526,26 +527,29 @@ impl Replica {
     }
 
     /// Time passes: campaigns where there is no leader, and keeps followers in touch that lack something.
-    /// `draw` gives 64 random bits.
+    /// `draw` gives 64 random bits. Whether there was nothing to do, and nothing but a message or the end of a promise
+    /// can change that.
     pub(crate) fn tick(
         &mut self,
         terms: &Terms,
         now: Now,
         silence: Duration,
         draw: impl FnOnce() -> u64,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.ticks += 1;
         if self.leads() {
             let term = self.raw.raft.term;
+            let has_ceded = self.ceded.is_some_and(|ceded| ceded.term == term);
+            let mut is_quiet = !has_ceded && self.shipments.is_empty() && !is_joint(&self.descriptor);
             if self.ceded.is_some_and(|ceded| ceded.term == term && now.nanos >= ceded.until_nanos) {
                 // Nobody has taken over. The next term is this one's again if nobody is faster.
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
             } else {
                 self.tell_again(now);
                 self.complete_change(terms, now);
-                self.speak(terms, now);
+                is_quiet &= !self.speak(terms, now);
             }
-            return Ok(());
+            return Ok(is_quiet);
         }
         // A leader whose store is not supported, yet or any more, is believed for as long as its support
         // would last.
@@ -556,29 +560,30 @@ impl Replica {
         let waits = !silent && !was_supported && !self.is_only_voter();
         if bound || !self.is_free(terms, now) || !self.raw.raft.promotable() || waits {
             self.campaign_at = None;
-            return Ok(());
+            return Ok(bound);
         }
         let stagger = STAGGER.as_nanos() as u64;
         match self.campaign_at {
             Some(at) if now.nanos >= at => {
                 self.campaign_at = Some(now.nanos + stagger / 2 + draw() % stagger);
-                self.campaign()
+                self.campaign()?;
             }
-            Some(_) => Ok(()),
+            Some(_) => {}
             None => {
                 let wait = if self.is_only_voter() { 0 } else { draw() % stagger };
                 self.campaign_at = Some(now.nanos + wait);
-                Ok(())
             }
         }
+        Ok(false)
     }
 
     /// Sends a heartbeat to followers that lack entries, do not know what is committed, or have to say that they
-    /// follow: they answer, and get what they lack. One that is not there is not told at every tick.
-    fn speak(&mut self, terms: &Terms, now: Now) {
+    /// follow: they answer, and get what they lack. One that is not there is not told at every tick. Whether there is
+    /// such a follower.
+    fn speak(&mut self, terms: &Terms, now: Now) -> bool {
         let raft = &self.raw.raft;
         let (last, committed, term) = (raft.raft_log.last_index(), raft.raft_log.committed, raft.term);
-        let mut heartbeats = Vec::new();
+        let (mut heartbeats, mut is_lacking) = (Vec::new(), false);
         for (&replica, &store) in &self.peers {
             let Some(progress) = raft.prs().get(replica) else { continue };
             let got = terms.got(store);
@@ -588,6 +593,7 @@ impl Replica {
             };
             let lacks = progress.matched < last || progress.committed_index < committed || !follows;
             let is_there = got.is_some_and(|got| got.until > now.hlc);
+            is_lacking |= lacks;
             if lacks && (is_there || self.ticks.is_multiple_of(ASK_THE_SILENT)) {
                 heartbeats.push((replica, progress.matched.min(committed)));
             }
@@ -602,6 +608,7 @@ impl Replica {
                 ..Message::default()
             });
         }
+        is_lacking
     }
 
     /// Ends a change of voters that is under way; where this replica will not vote then, another one has to lead

@@ -285,7 +285,7 @@ fn planted_bugs_of_snapshots_are_found() {
     let none = Faults::default();
     for faults in [Faults { snapshot_without_history: true, ..none }, Faults { no_redo_marker: true, ..none }]
     {
-        let found = (0..150).any(|seed| {
+        let found = (0..600).any(|seed| {
             let run = std::panic::AssertUnwindSafe(|| growth(seed, faults));
             std::panic::catch_unwind(run).is_err()
         });
