@@ -18,13 +18,17 @@ use bytes::Bytes;
 use cairn_kv::seam::{BoxFuture, Channel, Env};
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{CallError, NodeId, Remote};
 use crate::Db;
 
-/// How often the other side is asked whether a call is under way.
+/// How often the other side is asked whether a call is under way, at most.
 const POKE_EVERY: Duration = Duration::from_millis(50);
+
+/// How often it is looked for calls that this is due for: not by each of them, as a timer of its own would wake the
+/// runtime for every call.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// A peer that says nothing for so long is given up.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -73,6 +77,8 @@ enum Said {
     Answer(Bytes),
     UnderWay,
     Unknown,
+    /// Nothing for a while.
+    Nothing,
 }
 
 /// A node's calls to others, and those of others to it.
@@ -83,9 +89,18 @@ pub struct Calls {
     life: u64,
     next: AtomicU64,
     /// Calls whose answers are awaited.
-    waiting: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Said>>>,
+    waiting: Mutex<BTreeMap<u64, Waiting>>,
+    /// There were none, and is one.
+    begun: Arc<Notify>,
     served: Mutex<Served>,
     server: OnceLock<Weak<Db>>,
+}
+
+/// A call whose answer is awaited.
+struct Waiting {
+    to: mpsc::UnboundedSender<Said>,
+    /// Monotonic time since when nothing was told.
+    since: u64,
 }
 
 /// Calls that are carried out here: whose, of which life, their number.
@@ -104,6 +119,7 @@ impl Calls {
             node,
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
+            begun: Arc::default(),
             served: Mutex::default(),
             server: OnceLock::new(),
         })
@@ -124,6 +140,33 @@ impl Calls {
             }
         };
         self.env.runtime.spawn("calls", Box::pin(task));
+        let (env, begun, calls) = (self.env.clone(), Arc::clone(&self.begun), Arc::downgrade(self));
+        let task = async move {
+            while let Some(calls) = calls.upgrade() {
+                let is_waiting = calls.remind();
+                drop(calls);
+                if is_waiting {
+                    env.runtime.sleep(LOOK_EVERY).await;
+                } else {
+                    begun.notified().await;
+                }
+            }
+        };
+        self.env.runtime.spawn("calls without answer", Box::pin(task));
+    }
+
+    /// Tells those who wait that nothing has come for a while. Whether there are any.
+    fn remind(&self) -> bool {
+        let now = self.env.clock.monotonic_nanos();
+        let mut waiting = self.waiting.lock();
+        for Waiting { to, since } in waiting.values_mut() {
+            if now >= *since + POKE_EVERY.as_nanos() as u64 {
+                *since = now;
+                // Nobody may wait any more.
+                let _ = to.send(Said::Nothing);
+            }
+        }
+        !waiting.is_empty()
     }
 
     fn send(&self, to: NodeId, kind: Kind, (life, call): (u64, u64), body: Bytes) {
@@ -156,7 +199,7 @@ impl Calls {
             && let Some(waiting) = self.waiting.lock().get(&frame.call)
         {
             // Nobody may wait any more.
-            let _ = waiting.send(said);
+            let _ = waiting.to.send(said);
         }
     }
 
@@ -200,28 +243,30 @@ impl Calls {
     async fn call_there(&self, node: NodeId, request: Bytes) -> Result<Bytes, CallError> {
         let name = (self.life, self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, mut said) = mpsc::unbounded_channel();
-        self.waiting.lock().insert(name.1, sender);
+        let mut heard = self.env.clock.monotonic_nanos();
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.insert(name.1, Waiting { to: sender, since: heard });
+            if waiting.len() == 1 {
+                self.begun.notify_one();
+            }
+        }
         let _waits = Waits { calls: self, call: name.1 };
         self.send(node, Kind::Ask, name, request.clone());
-        let mut heard = self.env.clock.monotonic_nanos();
         loop {
-            let heard_now = tokio::select! {
-                biased;
-                heard = said.recv() => heard,
-                () = self.env.runtime.sleep(POKE_EVERY) => None,
-            };
+            let said = said.recv().await.expect("its sender is known until this ends");
             let now = self.env.clock.monotonic_nanos();
-            match heard_now {
-                Some(Said::Answer(answer)) => return Ok(answer),
-                Some(Said::UnderWay) => heard = now,
-                Some(Said::Unknown) => {
+            match said {
+                Said::Answer(answer) => return Ok(answer),
+                Said::UnderWay => heard = now,
+                Said::Unknown => {
                     heard = now;
                     self.send(node, Kind::Ask, name, request.clone());
                 }
-                None if now - heard > SILENCE.as_nanos() as u64 => {
+                Said::Nothing if now - heard > SILENCE.as_nanos() as u64 => {
                     return Err(CallError::Unknown(format!("node {node} says nothing")));
                 }
-                None => self.send(node, Kind::Poke, name, Bytes::new()),
+                Said::Nothing => self.send(node, Kind::Poke, name, Bytes::new()),
             }
         }
     }
