@@ -8,7 +8,7 @@ use cairn_kv::seam::NodeId;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use super::wire::{Arrived, Frames};
+use super::wire::Frames;
 
 /// The streams of one channel. Whoever waits for its frames reads them, on its own thread: nobody has to be woken
 /// for it.
@@ -73,12 +73,11 @@ impl State {
             let at = self.turn % self.streams.len();
             let Stream { from, frames } = &mut self.streams[at];
             match frames.poll_next(context) {
-                Poll::Ready(Ok(Some(Arrived::Frame(frame)))) => {
+                Poll::Ready(Ok(Some(frame))) => {
                     let from = *from;
                     self.turn = at + 1;
                     return Poll::Ready((from, frame));
                 }
-                Poll::Ready(Ok(Some(Arrived::Probe))) => frames.answer_probe(),
                 Poll::Pending => {
                     looked += 1;
                     self.turn = at + 1;

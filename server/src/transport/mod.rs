@@ -3,14 +3,15 @@
 //! Each node keeps a stream for each channel to every peer, on which it sends; what it receives comes on the peer's
 //! streams to it. So whoever has something to say dials, and a direction that is cut is cut alone; and what is urgent
 //! does not wait behind what is large. Frames are lost when a queue is full or a stream breaks: whoever sent them is
-//! prepared for that. One of the streams to a peer is probed; where one breaks, all of them are opened anew.
+//! prepared for that. One more stream is for signs of life, which the transport itself gives; where one of a peer's
+//! streams breaks, all of them are opened anew.
 //!
 //! A stream begins with who sends, from where, to whom, in which cluster ([`wire`]). A node that is not meant refuses
 //! it; one that is dials back, so that nobody needs to be told of a node that knows somebody. The port is open before
 //! the node knows who it is, as a node that joins learns that from others: until then it takes no stream.
 //!
 //! Streams are TCP with frames of our own, and not gRPC: a commit costs six frames over three nodes, and each took
-//! 25 µs of a core in HTTP/2 and for the tasks that it woke (ARCHITECTURE.md, Decisions). Here whoever sends writes to
+//! 25 µs of a core in HTTP/2 and for the tasks that it woke (measured: ARCHITECTURE.md, "Where we depart from the design"). Here whoever sends writes to
 //! the socket itself when nothing waits ([`outgoing`]), and whoever receives reads from it ([`incoming`]), so that a
 //! frame wakes one thread. The gRPC service of [`crate::cluster::admin`] is served on the same port: what begins as a
 //! stream does cannot be HTTP.
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_kv::seam::{BoxFuture, Channel, NodeId, Transport};
-use futures_util::future::{select_all, try_join_all};
+use futures_util::future::{select_all, try_join, try_join_all};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -59,6 +60,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// A stream is probed this often, and given up when no answer comes until the next time: TCP alone would repeat what
 /// a cut link has swallowed ever more seldom, and be late when the link is whole again.
 const PROBE: Duration = Duration::from_millis(300);
+
+/// Who asks for no sign of life for so long is gone.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Requests under way may delay the transport's end this long.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -199,8 +203,9 @@ impl Shared {
         self.met.notify_one();
     }
 
-    /// What comes on a stream, if it means this node and a channel that it knows; else why it is not taken.
-    fn takes(&self, hello: &Hello) -> Result<(Me, &Incoming), String> {
+    /// Where goes what comes on a stream, if it means this node and a channel that it knows; else why it is not taken.
+    /// None: it is for signs of life.
+    fn takes(&self, hello: &Hello) -> Result<(Me, Option<&Incoming>), String> {
         let Some(me) = self.me.get() else {
             return Err("this node does not know yet who it is".into());
         };
@@ -211,20 +216,24 @@ impl Shared {
         if hello.to != me.node {
             return Err(format!("this is node {}, not {}", me.node, hello.to));
         }
+        if hello.is_for_probes() {
+            return Ok((*me, None));
+        }
         let incoming = self.incoming.get(hello.channel as usize);
-        Ok((*me, incoming.ok_or("this node does not know that channel")?))
+        Ok((*me, Some(incoming.ok_or("this node does not know that channel")?)))
     }
 
-    /// Takes a peer's stream, and dials back.
-    async fn receive(&self, mut socket: TcpStream) -> io::Result<()> {
+    /// Takes a peer's stream, and dials back. One for signs of life is given back.
+    async fn receive(&self, mut socket: TcpStream) -> io::Result<Option<TcpStream>> {
         let hello = wire::read_hello(&mut socket).await?;
         let taken = self.takes(&hello);
         wire::write_answer(&mut socket, taken.as_ref().err()).await?;
-        if let Ok((me, incoming)) = taken {
-            self.connect(me, hello.from, &hello.address);
-            incoming.add(hello.from, socket)?;
+        let Ok((me, incoming)) = taken else { return Ok(None) };
+        self.connect(me, hello.from, &hello.address);
+        match incoming {
+            Some(incoming) => incoming.add(hello.from, socket).map(|()| None),
+            None => Ok(Some(socket)),
         }
-        Ok(())
     }
 }
 
@@ -278,7 +287,9 @@ async fn sort(shared: Arc<Shared>, socket: TcpStream, for_admin: mpsc::Sender<io
     let _ = socket.set_nodelay(true);
     match timeout(CONNECT_TIMEOUT, wire::begins_stream(&socket)).await {
         Ok(Ok(true)) => match timeout(CONNECT_TIMEOUT, shared.receive(socket)).await {
-            Ok(Ok(())) => {}
+            // Its end is the other side's to tell of.
+            Ok(Ok(Some(socket))) => drop(wire::answer_probes(socket).await),
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a stream is not taken"),
             Err(_) => tracing::debug!("a stream is not taken: its greeting takes too long"),
         },
@@ -313,8 +324,9 @@ async fn keep_connected(hello: Hello, address: String, streams: Arc<Streams>) {
 /// Sends until a stream breaks; why it did.
 async fn deliver(hello: &Hello, address: &str, streams: &Streams) -> String {
     let open = Channel::ALL.map(|channel| wire::connect(address, hello.on(channel)));
-    let sockets = match timeout(CONNECT_TIMEOUT, try_join_all(open)).await {
-        Ok(Ok(sockets)) => sockets.into_iter().map(Arc::new),
+    let open = try_join(wire::connect(address, hello.for_probes()), try_join_all(open));
+    let (probed, sockets) = match timeout(CONNECT_TIMEOUT, open).await {
+        Ok(Ok((probed, sockets))) => (probed, sockets.into_iter().map(Arc::new)),
         Ok(Err(error)) => return reason(&error).into_owned(),
         Err(_) => return "no answer".into(),
     };
@@ -324,12 +336,11 @@ async fn deliver(hello: &Hello, address: &str, streams: &Streams) -> String {
         stream.connect(Arc::clone(socket));
     }
     streams.are_connected.store(true, Ordering::Relaxed);
-    let (probed, socket) = &streams_and_sockets[Channel::Liveness as usize];
     let writing =
         streams_and_sockets.iter().map(|(stream, socket)| Box::pin(stream.write_what_waits(socket)));
     let error = tokio::select! {
         biased;
-        error = wire::probe(socket, probed) => error,
+        error = wire::probe(probed) => error,
         (error, ..) = select_all(writing) => error,
     };
     reason(&error).into_owned()

@@ -25,7 +25,6 @@ struct State {
     socket: Option<Arc<TcpStream>>,
     /// Written in part: nothing may come between.
     begun: Option<Sending>,
-    probe: bool,
     frames: VecDeque<Bytes>,
     /// Of the frames.
     bytes: usize,
@@ -53,12 +52,6 @@ impl Outgoing {
             state.frames.push_back(frame);
         }
         drop(state);
-        self.waits.notify_one();
-    }
-
-    /// Has a probe sent, before all that waits.
-    pub fn probe(&self) {
-        self.state.lock().probe = true;
         self.waits.notify_one();
     }
 
@@ -109,13 +102,10 @@ enum Written {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.begun.is_none() && !self.probe && self.frames.is_empty()
+        self.begun.is_none() && self.frames.is_empty()
     }
 
     fn next(&mut self) -> Option<Sending> {
-        if std::mem::take(&mut self.probe) {
-            return Some(Sending::probe());
-        }
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
         Some(Sending::frame(frame))

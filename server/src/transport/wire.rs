@@ -2,7 +2,7 @@
 //!
 //! Whoever dials begins: [`MAGIC`], the version, and a [`Hello`]. The other side answers with why it does not take
 //! the stream, or an empty text. After that there are frames: a length (four bytes, little-endian), and as many
-//! bytes. In a length's place [`PROBE`] asks for a sign of life, which is one byte; that is all that ever comes back.
+//! bytes. Nothing comes back. On the stream for [`PROBES`] there are no frames: each byte is to be sent back.
 
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -15,7 +15,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::outgoing::Outgoing;
 use super::{MAX_FRAME_BYTES, Me};
 
 /// How a stream begins. HTTP begins with a letter.
@@ -24,11 +23,8 @@ const MAGIC: [u8; 4] = [0xCA, b'i', b'r', b'n'];
 /// Version of what follows.
 const VERSION: u8 = 1;
 
-/// Wants a sign of life: no frame is as long.
-const PROBE: u32 = u32::MAX;
-
-/// The sign.
-const ALIVE: u8 = 1;
+/// In a channel's place: the stream is for signs of life.
+const PROBES: u32 = u32::MAX;
 
 /// Bytes of a frame in front of its body.
 const HEADER_BYTES: usize = 4;
@@ -54,7 +50,7 @@ pub struct Hello {
     /// Where the sender is reached.
     #[prost(string, tag = "4")]
     pub address: String,
-    /// Whose frames come on this stream: the number of a [`Channel`].
+    /// Whose frames come on this stream: the number of a [`Channel`]. Or [`PROBES`].
     #[prost(uint32, tag = "5")]
     pub channel: u32,
 }
@@ -69,6 +65,16 @@ impl Hello {
     /// For frames of that channel.
     pub fn on(&self, channel: Channel) -> Hello {
         Hello { channel: channel as u32, ..self.clone() }
+    }
+
+    /// For signs of life.
+    pub fn for_probes(&self) -> Hello {
+        Hello { channel: PROBES, ..self.clone() }
+    }
+
+    /// Whether it is for signs of life.
+    pub fn is_for_probes(&self) -> bool {
+        self.channel == PROBES
     }
 }
 
@@ -134,33 +140,42 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Sends probes and takes their answers, until one does not come, or the stream breaks.
-pub async fn probe(socket: &TcpStream, outgoing: &Outgoing) -> io::Error {
+/// Asks for signs of life, until one does not come, or the stream breaks.
+pub async fn probe(mut socket: TcpStream) -> io::Error {
+    let mut answer = [0; 16];
     loop {
-        outgoing.probe();
-        match timeout(super::PROBE, read_some(socket)).await {
-            Ok(Ok(())) => {}
+        let asked = async {
+            socket.write_all(&[1]).await?;
+            socket.read(&mut answer).await
+        };
+        match timeout(super::PROBE, asked).await {
+            Ok(Ok(0)) => {
+                return io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream");
+            }
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => return error,
             Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the node does not answer"),
         }
-        // What else is to be read is the stream's end.
-        if let Ok(Err(error)) = timeout(super::PROBE, read_some(socket)).await {
-            return error;
+        // What is to be read now is the stream's end.
+        match timeout(super::PROBE, socket.read(&mut answer)).await {
+            Ok(Ok(0)) => {
+                return io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream");
+            }
+            Ok(Err(error)) => return error,
+            Ok(Ok(_)) | Err(_) => {}
         }
     }
 }
 
-async fn read_some(socket: &TcpStream) -> io::Result<()> {
+/// Gives signs of life, until the stream ends, or nobody asks for them any more.
+pub async fn answer_probes(mut socket: TcpStream) -> io::Result<()> {
+    let mut asked = [0; 16];
     loop {
-        socket.readable().await?;
-        match socket.try_read(&mut [0; 64]) {
-            Ok(0) => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream"));
-            }
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        let count = timeout(super::SILENCE, socket.read(&mut asked)).await??;
+        if count == 0 {
+            return Ok(());
         }
+        socket.write_all(&asked[..count]).await?;
     }
 }
 
@@ -177,11 +192,6 @@ impl Sending {
     pub fn frame(body: Bytes) -> Sending {
         assert!(body.len() <= MAX_FRAME_BYTES, "frames are bounded far below (R8)");
         Sending { header: (body.len() as u32).to_le_bytes(), body, written: 0 }
-    }
-
-    /// A probe.
-    pub fn probe() -> Sending {
-        Sending { header: PROBE.to_le_bytes(), body: Bytes::new(), written: 0 }
     }
 
     /// Writes what `socket` takes; whether that was the rest.
@@ -201,15 +211,6 @@ impl Sending {
     }
 }
 
-/// What has come on a stream.
-#[derive(Debug, PartialEq)]
-pub enum Arrived {
-    /// A frame.
-    Frame(Bytes),
-    /// The other side wants a sign of life.
-    Probe,
-}
-
 /// Reads a stream.
 pub struct Frames {
     socket: TcpStream,
@@ -223,10 +224,10 @@ impl Frames {
     }
 
     /// The next frame; none: the stream has ended.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Arrived>>> {
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
-            if let Some(arrived) = take(&mut self.buffer)? {
-                return Poll::Ready(Ok(Some(arrived)));
+            if let Some(frame) = take(&mut self.buffer)? {
+                return Poll::Ready(Ok(Some(frame)));
             }
             if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
                 self.buffer.reserve(READ_BYTES);
@@ -239,22 +240,12 @@ impl Frames {
             }
         }
     }
-
-    /// Gives a sign of life. Where that does not go out the stream is about to be given up.
-    pub fn answer_probe(&self) {
-        let _ = self.socket.try_write(&[ALIVE]);
-    }
 }
 
 /// Takes a frame from what was read, if it is there whole.
-fn take(buffer: &mut BytesMut) -> io::Result<Option<Arrived>> {
+fn take(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
     let Some((&header, rest)) = buffer.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let len = u32::from_le_bytes(header);
-    if len == PROBE {
-        buffer.advance(HEADER_BYTES);
-        return Ok(Some(Arrived::Probe));
-    }
-    let len = len as usize;
+    let len = u32::from_le_bytes(header) as usize;
     if len > MAX_FRAME_BYTES {
         return Err(invalid("a frame is larger than frames may be"));
     }
@@ -271,7 +262,7 @@ fn take(buffer: &mut BytesMut) -> io::Result<Option<Arrived>> {
     } else {
         buffer.split_to(len).freeze()
     };
-    Ok(Some(Arrived::Frame(body)))
+    Ok(Some(body))
 }
 
 #[cfg(test)]
@@ -283,19 +274,11 @@ mod tests {
     #[test]
     fn frames_come_out_whole_however_they_come_in() {
         let large = Bytes::from(vec![7; SHARED_BYTES + 1]);
-        let sent = [
-            Arrived::Frame(Bytes::from_static(b"one")),
-            Arrived::Probe,
-            Arrived::Frame(Bytes::new()),
-            Arrived::Frame(large),
-            Arrived::Frame(Bytes::from_static(b"two")),
-        ];
+        let (one, two) = (Bytes::from_static(b"one"), Bytes::from_static(b"two"));
+        let sent = [one, Bytes::new(), large, two];
         let mut stream = Vec::new();
-        for arrived in &sent {
-            let sending = match arrived {
-                Arrived::Frame(body) => Sending::frame(body.clone()),
-                Arrived::Probe => Sending::probe(),
-            };
+        for body in &sent {
+            let sending = Sending::frame(body.clone());
             stream.put_slice(&sending.header);
             stream.put_slice(&sending.body);
         }
@@ -303,8 +286,8 @@ mod tests {
             let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
             for chunk in stream.chunks(step) {
                 buffer.put_slice(chunk);
-                while let Some(arrived) = take(&mut buffer).unwrap() {
-                    found.push(arrived);
+                while let Some(frame) = take(&mut buffer).unwrap() {
+                    found.push(frame);
                 }
             }
             assert!(buffer.is_empty());

@@ -184,7 +184,7 @@ async fn a_peer_that_says_nothing_is_given_up() {
     let is_reached = || one.peers().iter().any(|(_, _, is_reached)| *is_reached);
     for _ in 0..2 {
         let mut sockets = Vec::new();
-        for _ in Channel::ALL {
+        for _ in 0..=Channel::ALL.len() {
             let (mut socket, _) = peer.accept().await.unwrap();
             socket.read_exact(&mut [0; 8]).await.unwrap();
             socket.write_all(&[0, 0]).await.unwrap();
@@ -199,4 +199,26 @@ async fn a_peer_that_says_nothing_is_given_up() {
         tokio::time::timeout(Duration::from_secs(2), becomes(false)).await.expect("it is given up");
     }
     one.stop().await;
+}
+
+/// A peer that reads nothing yet, as its store is not open, is reached all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_store_is_not_open_is_reached() {
+    let ((first, _), (second, address)) = (listener().await, listener().await);
+    let (one, two) = (start(me(1), first), start(me(2), second));
+    one.connect(2, &address);
+    let is_reached =
+        |transport: &TcpTransport| transport.peers().iter().all(|(_, _, is_reached)| *is_reached);
+    for _ in 0..100 {
+        if is_reached(&one) && !two.peers().is_empty() && is_reached(&two) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..75 {
+        assert!(is_reached(&one) && is_reached(&two));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    one.stop().await;
+    two.stop().await;
 }
