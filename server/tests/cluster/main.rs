@@ -118,6 +118,36 @@ async fn an_update_that_was_planned_before_an_index_enters_into_it() {
     }
 }
 
+/// An UPDATE by key that waits for a schema change of its own node, far from the leaseholder, fails for nothing that is
+/// true of the schema before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_waits_for_a_schema_change_goes_by_the_new_schema() {
+    let root = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(root.path(), 3);
+    let node = &cluster.nodes[(cluster.leader() + 1) % 3];
+    let (changes, updates) = (node.connect().await, node.connect().await);
+    changes
+        .batch_execute("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1, 0)")
+        .await
+        .unwrap();
+    let update = "UPDATE t SET b = NULL WHERE a = 1";
+    for _ in 0..3 {
+        changes.batch_execute("UPDATE t SET b = 0; ALTER TABLE t ALTER COLUMN b SET NOT NULL").await.unwrap();
+        let refused = updates.execute(update, &[]).await.unwrap_err();
+        assert_eq!(refused.code().map(|code| code.code()), Some("23502"), "{refused}");
+        changes.batch_execute("BEGIN; ALTER TABLE t ALTER COLUMN b DROP NOT NULL").await.unwrap();
+        let updating = updates.execute(update, &[]);
+        let committing = async {
+            // By now it waits. Where it comes later, this finds nothing.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            changes.batch_execute("COMMIT").await
+        };
+        let (updated, committed) = tokio::join!(updating, committing);
+        committed.unwrap();
+        assert_eq!(updated.unwrap(), 1);
+    }
+}
+
 /// A follower that was killed has what it missed when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_killed_comes_back_and_catches_up() {

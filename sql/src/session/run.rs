@@ -340,7 +340,12 @@ impl Session {
         if fetch.described && executable.plan.returns_rows {
             sink.row_description(&executable.plan.columns, &[]);
         }
-        self.execute_query(executable, params, fetch, sink).await
+        let outcome = self.execute_query(executable, params, fetch, sink).await;
+        if outcome.is_err() && !self.cancel.is_canceled() {
+            // What it failed for may be true of its plan alone.
+            self.check_unlocked()?;
+        }
+        outcome
     }
 
     async fn execute_query(

@@ -283,8 +283,8 @@ impl Session {
         true
     }
 
-    /// After a statement's first read, which has drawn the snapshot: whether its plan was right for that. A change
-    /// that is older than the snapshot was under way before it was drawn.
+    /// After a statement's first read, which has drawn the snapshot, or after its failure: whether its plan was right for
+    /// that. A change that is older than the snapshot was under way before it was drawn.
     pub(super) fn check_unlocked(&mut self) -> Result<()> {
         let Some(version) = self.txn.as_deref_mut().and_then(|txn| txn.unlocked.take()) else {
             return Ok(());
