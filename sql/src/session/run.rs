@@ -317,7 +317,7 @@ impl Session {
             loop {
                 let executable = compiled.query.as_ref().expect("a query");
                 if self.reads_unlocked(executable, compiled.version)
-                    || self.lock_tables_later(executable, compiled.version).await?
+                    || self.locks_tables_later(executable, compiled.version)
                     || self.lock_tables(executable, compiled.version).await?
                 {
                     break;

@@ -337,33 +337,31 @@ impl Session {
     /// Has a plan's tables locked with its first step, where that is one and goes to another node; false when it has to
     /// be done in advance. What other nodes have changed meanwhile is found there, what this one has by
     /// [`Session::check_unlocked`].
-    pub(super) async fn lock_tables_later(&mut self, executable: &Executable, version: u64) -> Result<bool> {
+    pub(super) fn locks_tables_later(&mut self, executable: &Executable, version: u64) -> bool {
         let txn = self.txn.as_deref_mut().expect("statements run in transactions");
+        let may = executable.locks_first() && txn.txn.asks_elsewhere();
+        if !may || txn.past.is_some() || !txn.changes.is_empty() {
+            return false;
+        }
+        // The statement may have to begin again under another snapshot, which REPEATABLE READ does not allow. One that
+        // is drawn later lies above all changes that are known.
+        if let Some(read_ts) = txn.txn.drawn()
+            && (txn.options.isolation == Isolation::RepeatableRead
+                || executable.tables.iter().any(|table| table.changed_at > read_ts))
+        {
+            return false;
+        }
         let wanted = executable.tables.iter().map(|table| table.id).filter(|id| !txn.locked.contains(id));
         let wanted: Vec<Oid> = wanted.collect();
-        // The statement may have to begin again under another snapshot, which REPEATABLE READ does not allow.
-        let is_tied = txn.options.isolation == Isolation::RepeatableRead && txn.txn.drawn().is_some();
-        if wanted.is_empty() || is_tied || txn.past.is_some() || !executable.locks_first() {
-            return Ok(false);
-        }
         // First this, as in `reads_unlocked`.
         let watch = self.node.watch();
-        if self.node.is_publishing() || self.node.catalog_version() != version || !txn.changes.is_empty() {
-            return Ok(false);
+        if wanted.is_empty() || self.node.is_publishing() || self.node.catalog_version() != version {
+            return false;
         }
-        let objects: Vec<_> = wanted.iter().map(|id| object_lock(*id)).collect();
-        if !txn.txn.lock_later(&objects, watch) {
-            return Ok(false);
-        }
+        txn.txn.lock_later(wanted.iter().map(|id| object_lock(*id)), watch);
         txn.locked.extend(wanted);
         txn.unlocked = Some(version);
-        for table in &executable.tables {
-            // A snapshot that is drawn later lies above what is known.
-            if txn.txn.drawn().is_some_and(|read_ts| table.changed_at > read_ts) {
-                txn.txn.refresh_to(table.changed_at).await?;
-            }
-        }
-        Ok(true)
+        true
     }
 
     /// Starts the transaction over, when nothing of it has been completed.

@@ -54,7 +54,6 @@ pub struct RemoteTxn {
 }
 
 /// Objects that a transaction has not locked yet.
-#[derive(Clone)]
 struct LockedLater {
     keys: Vec<Bytes>,
     expected: Watch,
@@ -164,16 +163,19 @@ impl Txn {
         Ok(reply)
     }
 
-    /// Has objects locked shared, with the next thing that is done at a leaseholder on another node, if there is one:
-    /// what is done then was planned under the watch `expected`, and fails if others have committed into the watched
-    /// span since ([`TxnError::Stale`]). So the lock costs no round trip. [`Txn::lock_now`] has to follow before anything
-    /// relies on it that asks the leaseholder for nothing. False: the leaseholder is here, and nothing was done.
-    pub fn lock_later(&mut self, objects: &[Bytes], expected: Watch) -> bool {
-        let Some(remote) = self.remote.as_mut() else { return false };
-        let later = remote.later.get_or_insert(LockedLater { keys: Vec::new(), expected });
-        later.keys.extend_from_slice(objects);
+    /// Whether its leaseholder is on another node.
+    pub fn asks_elsewhere(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Has objects locked shared with the next step at the leaseholder, which is on another node: what is done then was
+    /// planned under the watch `expected`, and fails if others have committed into the watched span since
+    /// ([`TxnError::Stale`]). So the lock costs no round trip. [`Txn::lock_now`] has to follow before anything relies
+    /// on it that takes no step.
+    pub fn lock_later(&mut self, objects: impl IntoIterator<Item = Bytes>, expected: Watch) {
+        let later = self.remote().later.get_or_insert(LockedLater { keys: Vec::new(), expected });
+        later.keys.extend(objects);
         later.expected = expected;
-        true
     }
 
     /// Locks what [`Txn::lock_later`] has put off, if it is not locked yet. `is_planned`: what was planned under the
