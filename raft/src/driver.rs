@@ -458,10 +458,7 @@ impl Core {
                     });
                 }
                 Work::Receive { from, frame } => self.receive(inner, from, &frame)?,
-                Work::Tick => {
-                    let is_quiet = self.tick(inner)?;
-                    inner.cluster.ticked(is_quiet);
-                }
+                Work::Tick => self.tick(inner)?,
             }
         }
         for replica in self.replicas.values_mut() {
@@ -589,8 +586,7 @@ impl Core {
         }
     }
 
-    /// Whether there was nothing to do, nor is there anything to wait for.
-    fn tick(&mut self, inner: &Inner) -> Result<bool> {
+    fn tick(&mut self, inner: &Inner) -> Result<()> {
         let (terms, now) = (inner.cluster.terms.read(), inner.now_for_liveness());
         let mut is_quiet = true;
         for (range, replica) in &mut self.replicas {
@@ -607,7 +603,10 @@ impl Core {
                 }
             }
         }
-        Ok(is_quiet)
+        // While no promise can be withdrawn: that comes before this, which has seen it, or stirs what is quiet after it.
+        inner.cluster.ticked(is_quiet);
+        drop(terms);
+        Ok(())
     }
 
     /// Has new leaders propose their leases.
