@@ -10,11 +10,11 @@
 //! it; one that is dials back, so that nobody needs to be told of a node that knows somebody. The port is open before
 //! the node knows who it is, as a node that joins learns that from others: until then it takes no stream.
 //!
-//! Streams are TCP with frames of our own, and not gRPC: a commit costs six frames over three nodes, and each took
-//! 25 µs of a core in HTTP/2 and for the tasks that it woke (measured: ARCHITECTURE.md, "Where we depart from the design"). Here whoever sends writes to
-//! the socket itself when nothing waits ([`outgoing`]), and whoever receives reads from it ([`incoming`]), so that a
-//! frame wakes one thread. The gRPC service of [`crate::cluster::admin`] is served on the same port: what begins as a
-//! stream does cannot be HTTP.
+//! Streams are TCP with frames of our own, and not gRPC: a commit costs six frames over three nodes, and each took some
+//! 20 µs of a core in HTTP/2 and for the tasks that it woke (ARCHITECTURE.md, "Where we depart from the design"). Here
+//! whoever sends writes to the socket itself when nothing waits ([`outgoing`]), and whoever receives reads from it
+//! ([`incoming`]), so that a frame wakes one thread. The gRPC service of [`crate::cluster::admin`] is served on the
+//! same port: what begins as a stream does cannot be HTTP.
 
 mod incoming;
 mod outgoing;

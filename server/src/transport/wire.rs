@@ -142,28 +142,27 @@ fn invalid(what: &'static str) -> io::Error {
 
 /// Asks for signs of life, until one does not come, or the stream breaks.
 pub async fn probe(mut socket: TcpStream) -> io::Error {
-    let mut answer = [0; 16];
     loop {
         let asked = async {
             socket.write_all(&[1]).await?;
-            socket.read(&mut answer).await
+            read_some(&mut socket).await
         };
         match timeout(super::PROBE, asked).await {
-            Ok(Ok(0)) => {
-                return io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream");
-            }
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
             Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the node does not answer"),
         }
         // What is to be read now is the stream's end.
-        match timeout(super::PROBE, socket.read(&mut answer)).await {
-            Ok(Ok(0)) => {
-                return io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream");
-            }
-            Ok(Err(error)) => return error,
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = timeout(super::PROBE, read_some(&mut socket)).await {
+            return error;
         }
+    }
+}
+
+async fn read_some(socket: &mut TcpStream) -> io::Result<()> {
+    match socket.read(&mut [0; 16]).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the node has ended the stream")),
+        _ => Ok(()),
     }
 }
 
