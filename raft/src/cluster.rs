@@ -106,8 +106,8 @@ pub(crate) async fn begin_terms(
     faults: Faults,
 ) -> Result<(SupportFile, Terms)> {
     let (mut file, kept) = SupportFile::open(&*env.disk).await?;
-    let terms = Terms::begin(kept.as_deref(), liveness, Now::read(hlc, &*env.clock))?;
-    file.write(&terms.encode(), faults.skip_support_sync).await?;
+    let mut terms = Terms::begin(kept.as_deref(), liveness, Now::read(hlc, &*env.clock))?;
+    file.write(&terms.keep(), faults.skip_support_sync).await?;
     Ok((file, terms))
 }
 
@@ -172,7 +172,7 @@ async fn change_terms(
 ) -> Result<(), String> {
     let now = inner.now_for_liveness();
     let mut terms = inner.cluster.terms.read().clone();
-    let before = terms.encode();
+    let before = terms.keep();
     let has_withdrawn = terms.withdraw(now);
     if has_withdrawn {
         // Whom this store may vote for now must serve above what it had promised (R10).
@@ -197,7 +197,7 @@ async fn change_terms(
             Err(error) => tracing::warn!(from, %error, "undecodable liveness message"),
         }
     }
-    let after = terms.encode();
+    let after = terms.keep();
     if after != before {
         let faults = inner.config.faults;
         let written = file.write(&after, faults.skip_support_sync).await;

@@ -4,7 +4,8 @@
 //! clock. Whoever supports it promises that no replica of its store campaigns, or votes for another store,
 //! against a leader on the supported one that it has followed in that epoch; so a leader that is followed
 //! and supported by a quorum knows that there is no other until the earliest of those times
-//! ([`crate::fortify`]). A promise is durable before it is made ([`crate::support_file`]), and withdrawn only
+//! ([`crate::fortify`]). A promise is durable before it is made ([`crate::support_file`]): one that lasts a few
+//! heartbeats longer, so that most need no write. It is withdrawn only
 //! when the supporter's hybrid clock is past its end and, by the monotonic clock, its whole duration has gone
 //! since it was made or since the supporter's restart. A withdrawn epoch is never supported again: the store
 //! has to begin the next one with that supporter, and gets no promise for it while an earlier one is in force:
@@ -24,6 +25,10 @@ use prost::Message as _;
 
 /// Newest format of liveness messages and of the support file's content.
 const FORMAT: u32 = 1;
+
+/// A promise is kept durable for so many heartbeats longer than it is made: after a restart the store is bound by
+/// what it may have promised.
+const KEPT_AHEAD: u32 = 4;
 
 /// How long a measurement of an offset counts.
 const OFFSET_COUNTS: Duration = Duration::from_secs(5);
@@ -99,6 +104,8 @@ struct Given {
     epoch: u64,
     /// Zero: withdrawn.
     until: Timestamp,
+    /// Until when by what is kept of it: not earlier, once that is durable.
+    kept: Timestamp,
     /// Monotonic time of the last promise, or of this store's start.
     promised_nanos: u64,
 }
@@ -194,7 +201,7 @@ impl Terms {
         let given: BTreeMap<NodeId, Given> = (kept.given.iter())
             .map(|g| {
                 let until = Timestamp(g.until);
-                (g.store, Given { epoch: g.epoch, until, promised_nanos: now.nanos })
+                (g.store, Given { epoch: g.epoch, until, kept: until, promised_nanos: now.nanos })
             })
             .collect();
         Ok(Terms {
@@ -210,12 +217,18 @@ impl Terms {
         })
     }
 
-    /// What a restart needs.
-    pub fn encode(&self) -> Vec<u8> {
-        let given = self.given.iter().map(|(store, g)| KeptSupport {
+    /// What a restart needs. It stays the same until there is a promise that it does not cover.
+    pub fn keep(&mut self) -> Vec<u8> {
+        if self.given.values().any(|g| g.until > g.kept) {
+            let ahead = (self.config.heartbeat * KEPT_AHEAD).as_micros() as u64;
+            for g in self.given.values_mut().filter(|g| !g.until.is_zero()) {
+                g.kept = g.until.add_micros(ahead);
+            }
+        }
+        let given = (self.given.iter()).map(|(store, g)| KeptSupport {
             store: *store,
             epoch: g.epoch,
-            until: g.until.0,
+            until: g.kept.0,
         });
         let epoch = self.epochs.values().copied().max().unwrap_or(0).max(self.first_epoch);
         let kept = Kept { format: FORMAT, incarnation: self.incarnation, epoch, given: given.collect() };
@@ -254,7 +267,7 @@ impl Terms {
         }
     }
 
-    /// Takes in what `from` says. The answer may be sent only once [`Terms::encode`] is durable.
+    /// Takes in what `from` says. The answer may be sent only once what [`Terms::keep`] returns is durable.
     pub fn receive(&mut self, from: NodeId, message: &LivenessMessage, now: Now) -> Option<LivenessMessage> {
         if message.format > FORMAT {
             return None;
@@ -293,7 +306,8 @@ impl Terms {
         if ask.until > Timestamp::from_micros(now.wall_micros + most).0 {
             return None;
         }
-        let (mut until, known) = (Timestamp(ask.until), self.given.get(&to).copied());
+        let (mut until, mut kept) = (Timestamp(ask.until), Timestamp::ZERO);
+        let known = self.given.get(&to).copied();
         match known {
             Some(known) if ask.epoch < known.epoch => {
                 // A late request for an epoch that is over, though not because of it the present one.
@@ -305,17 +319,18 @@ impl Terms {
             }
             Some(known) if ask.epoch == known.epoch => {
                 if heard_until <= now.hlc {
-                    // Told again, not prolonged.
-                    return Some(Support { epoch: known.epoch, until: known.until.0 });
+                    // Told again, not prolonged. What an earlier life kept may be more than was promised.
+                    return Some(Support { epoch: known.epoch, until: known.until.0.min(ask.until) });
                 }
                 // A promise does not get shorter.
                 until = until.max(known.until);
+                kept = known.kept;
             }
             Some(known) if !known.until.is_zero() => return None,
             _ => {}
         }
-        self.given.insert(to, Given { epoch: ask.epoch, until, promised_nanos: now.nanos });
-        Some(Support { epoch: ask.epoch, until: until.0 })
+        self.given.insert(to, Given { epoch: ask.epoch, until, kept, promised_nanos: now.nanos });
+        Some(ask)
     }
 
     fn take(&mut self, from: NodeId, incarnation: u64, give: Support) {
@@ -350,7 +365,7 @@ impl Terms {
         for (store, given) in self.given.iter_mut().filter(|(_, given)| !given.until.is_zero()) {
             if now.hlc > given.until && now.nanos >= given.promised_nanos + duration {
                 tracing::info!(store, epoch = given.epoch, "a silent store is supported no more");
-                given.until = Timestamp::ZERO;
+                (given.until, given.kept) = (Timestamp::ZERO, Timestamp::ZERO);
                 withdrawn = true;
             }
         }
@@ -405,11 +420,11 @@ mod tests {
         assert_eq!(b.supports(1), Some(1));
         a.receive(2, &answer, at(2));
         assert_eq!(a.got(2), Some(Got { incarnation: 1, epoch: 1, until: Timestamp::from_micros(500_000) }));
-        // Extended, then an old request arrives: the promise does not get shorter.
+        // Extended, then an old request arrives: it is answered, and the promise does not get shorter.
         let late = a.ask(2, at(50));
         b.receive(1, &a.ask(2, at(100)), at(101));
         let answer = b.receive(1, &late, at(102)).expect("an answer");
-        assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(600_000).0));
+        assert_eq!(answer.give.map(|g| g.until), Some(Timestamp::from_micros(550_000).0));
         assert_eq!(b.ends_in(at(101)), Some(Duration::from_millis(501)));
         // The hybrid clock alone ends nothing, nor does the monotonic one.
         b.withdraw(Now { nanos: 601_000_000, ..at(10_000) });
@@ -429,9 +444,9 @@ mod tests {
 
     #[test]
     fn an_epoch_is_not_supported_while_a_promise_for_an_earlier_one_is_in_force() {
-        let (a, mut b) = (begin(None, 0), begin(None, 0));
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
         b.receive(1, &a.ask(2, at(0)), at(1));
-        let a = begin(Some(&a.encode()), 100);
+        let a = begin(Some(&a.keep()), 100);
         assert_eq!(b.receive(1, &a.ask(2, at(100)), at(101)), None);
         assert_eq!(b.supports(1), Some(1));
         b.withdraw(at(502));
@@ -472,15 +487,33 @@ mod tests {
         let mut b = begin(None, 0);
         let a = begin(None, 0);
         b.receive(1, &a.ask(2, at(900)), at(901));
-        let mut b = begin(Some(&b.encode()), 1000);
+        let mut b = begin(Some(&b.keep()), 1000);
         assert_eq!((b.incarnation(), b.epoch(1), b.supports(1)), (2, 2, Some(1)));
-        // Past its end, but not a whole duration after the restart; then also that.
-        b.withdraw(at(1450));
-        assert!(b.supports(1).is_some() && !b.is_free(at(1450)));
-        b.withdraw(at(1500));
-        assert!(b.supports(1).is_none() && b.is_free(at(1500)));
+        // It was kept until 1800. Past that, but not a whole duration after the restart; then also that.
+        b.withdraw(Now { nanos: at(1450).nanos, ..at(1850) });
+        assert!(b.supports(1).is_some() && !b.is_free(Now { nanos: at(1450).nanos, ..at(1850) }));
+        b.withdraw(at(1800));
+        assert!(b.supports(1).is_some() && !b.is_free(at(1800)));
+        b.withdraw(at(1801));
+        assert!(b.supports(1).is_none() && b.is_free(at(1801)));
         // A wall clock that stepped back lets it wait.
-        assert!(!b.is_free(Now { nanos: at(1900).nanos, ..at(1300) }));
+        assert!(!b.is_free(Now { nanos: at(1900).nanos, ..at(1700) }));
+    }
+
+    #[test]
+    fn what_is_kept_covers_each_promise_and_seldom_changes() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let (mut kept, mut writes) = (b.keep(), 0);
+        for ms in (0..10_000).step_by(100) {
+            let answer = b.receive(1, &a.ask(2, at(ms)), at(ms)).expect("an answer");
+            let promised = Timestamp(answer.give.expect("support").until);
+            a.receive(2, &answer, at(ms));
+            let now = b.keep();
+            writes += u32::from(now != kept);
+            kept = now;
+            assert!(begin(Some(&kept), ms).promised_before >= promised, "at {ms}");
+        }
+        assert_eq!(writes, 20);
     }
 
     #[test]

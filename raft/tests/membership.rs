@@ -313,7 +313,7 @@ fn no_change_of_replicas_loses_a_write_or_has_two_serve() {
 #[test]
 fn a_planted_bug_of_changes_is_found() {
     let faults = Faults { forget_commits: true, ..Faults::default() };
-    let found = (0..60).any(|seed| {
+    let found = (0..600).any(|seed| {
         let world = small_snapshots(World::joining(seed, faults, 4));
         let run = std::panic::AssertUnwindSafe(|| misfortune(&world, true));
         !matches!(std::panic::catch_unwind(run), Ok(Ok(_)))
