@@ -98,7 +98,13 @@ fn main() {
         let effects = Effects {
             format: EFFECTS_FORMAT,
             writes: keys
-                .map(|n| VersionWrite { key: key(n).into(), ts: *ts, value: Some(payload.clone()), fresh })
+                .map(|n| VersionWrite {
+                    key: key(n).into(),
+                    ts: *ts,
+                    value: Some(payload.clone()),
+                    fresh,
+                    supersedes: None,
+                })
                 .collect(),
             ..Effects::default()
         };

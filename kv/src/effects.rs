@@ -35,6 +35,20 @@ pub struct VersionWrite {
     /// need not look.
     #[prost(bool, tag = "4")]
     pub fresh: bool,
+    /// The newest version that `data` holds of this key, if the proposer says it: apply need not look then either.
+    #[prost(message, optional, tag = "5")]
+    pub supersedes: Option<Superseded>,
+}
+
+/// A version that gives way to a newer one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Superseded {
+    /// Its commit timestamp.
+    #[prost(uint64, tag = "1")]
+    pub ts: u64,
+    /// Its value; absent for a tombstone.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: Option<Bytes>,
 }
 
 /// Sets or removes a raw key of the `lock` or `local` family.
@@ -173,9 +187,11 @@ pub fn apply(engine: &dyn Engine, effects: &Effects, batch: &mut WriteBatch) -> 
 pub struct Applier<'a> {
     engine: &'a dyn Engine,
     batch: WriteBatch,
-    /// Operations of the batch that what follows knows of. Effects name a key once, so a batch that one
-    /// of them makes never has to look at itself.
+    /// Operations of the batch that what follows knows of.
     known: usize,
+    /// Operations of earlier effects. Effects name a key once, so they never have to look at what they do
+    /// themselves.
+    earlier: usize,
     /// What the known operations do to `data`: the stored form of a key's newest version, and how many
     /// spans were cleared before it.
     data: HashMap<Bytes, (usize, Bytes)>,
@@ -201,6 +217,8 @@ struct OwnLock {
 enum Newest<'r, 'a> {
     /// There is none.
     Nothing,
+    /// It is this one.
+    Known(&'r Superseded),
     /// By a look into the engine.
     Engine,
     /// The same; keys come in order.
@@ -221,6 +239,7 @@ impl<'a> Applier<'a> {
         Applier {
             engine,
             known: batch.ops.len(),
+            earlier: batch.ops.len(),
             batch,
             data: HashMap::new(),
             cleared: Vec::new(),
@@ -244,10 +263,14 @@ impl<'a> Applier<'a> {
     /// Adds what `effects` does. An error stops the node.
     pub fn apply(&mut self, effects: &Effects) -> Result<()> {
         effects.check_format()?;
-        self.learn();
+        self.earlier = self.batch.ops.len();
         self.batch.ops.reserve(2 * effects.writes.len() + effects.locks.len() + effects.local.len() + 1);
         for write in &effects.writes {
-            let newest = if write.fresh { Newest::Nothing } else { Newest::Engine };
+            let newest = match &write.supersedes {
+                _ if write.fresh => Newest::Nothing,
+                Some(known) => Newest::Known(known),
+                None => Newest::Engine,
+            };
             let ts = Timestamp(write.ts);
             self.supersede(&write.key, ts, newest)?;
             self.batch.put(Cf::Data, write.key.clone(), version::encode(ts, write.value.as_deref()));
@@ -259,6 +282,7 @@ impl<'a> Applier<'a> {
             }
         }
         for span in &effects.resolves {
+            self.earlier = self.batch.ops.len();
             self.learn();
             self.resolve(span)?;
         }
@@ -277,9 +301,9 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Takes notice of what was added to the batch.
+    /// Takes notice of what earlier effects have added to the batch.
     fn learn(&mut self) {
-        for op in &self.batch.ops[self.known..] {
+        for op in &self.batch.ops[self.known..self.earlier] {
             match op {
                 WriteOp::Put { cf: Cf::Data, key, value } => {
                     self.data.insert(key.clone(), (self.cleared.len(), value.clone()));
@@ -303,7 +327,7 @@ impl<'a> Applier<'a> {
                 _ => {}
             }
         }
-        self.known = self.batch.ops.len();
+        self.known = self.earlier;
     }
 
     fn clear(&mut self, span: &ClearSpan) -> Result<()> {
@@ -319,35 +343,26 @@ impl<'a> Applier<'a> {
     /// A version at `ts` is about to become the newest of its key: the one it supersedes goes to
     /// `history`, unless it is a tombstone (R3).
     fn supersede(&mut self, key: &Bytes, ts: Timestamp, newest: Newest<'_, 'a>) -> Result<()> {
-        let mut old = std::mem::take(&mut self.scratch);
-        let exists = match self.data.get(key) {
-            Some((cleared, stored)) if !self.is_cleared(key, *cleared) => {
-                old.clear();
-                old.extend_from_slice(stored);
-                true
+        let newest = match newest {
+            Newest::Nothing => {
+                debug_assert!(self.is_newest(key, None)?, "a fresh key has no version");
+                return Ok(());
             }
-            _ if self.is_cleared(key, 0) => false,
-            _ => match newest {
-                Newest::Nothing => {
-                    // Where the proposer had none, another replica may still have a tombstone that is garbage.
-                    debug_assert!(
-                        !self.engine.get(Cf::Data, key, &mut old)? || version::header(key, &old)?.tombstone,
-                        "a fresh key has no version"
-                    );
-                    false
+            Newest::Known(known) => {
+                debug_assert!(self.is_newest(key, Some(known))?, "what is superseded is the newest version");
+                check_above(key, ts, Timestamp(known.ts));
+                if let Some(value) = &known.value {
+                    let history_key = version::history_key(key, Timestamp(known.ts));
+                    self.batch.put(Cf::History, history_key, version::encode(ts, Some(value)));
                 }
-                Newest::Engine => self.engine.get(Cf::Data, key, &mut old)?,
-                Newest::Ascending(data) => data.get(key, &mut old)?,
-            },
+                return Ok(());
+            }
+            newest => newest,
         };
-        if exists {
+        let mut old = std::mem::take(&mut self.scratch);
+        if self.find_newest(key, newest, &mut old)? {
             let header = version::header(key, &old)?;
-            assert!(
-                header.ts < ts,
-                "a version of {} at {ts} must be above the newest one, which is at {} (R5)",
-                escape(key),
-                header.ts
-            );
+            check_above(key, ts, header.ts);
             if !header.tombstone {
                 version::supersede(&mut old, ts);
                 let history_key = version::history_key(key, header.ts);
@@ -356,6 +371,38 @@ impl<'a> Applier<'a> {
         }
         self.scratch = old;
         Ok(())
+    }
+
+    /// Puts the stored form of the newest version of a key, as it is behind this batch, into `out`; false if there
+    /// is none.
+    fn find_newest(&mut self, key: &[u8], newest: Newest<'_, 'a>, out: &mut Vec<u8>) -> Result<bool> {
+        self.learn();
+        match self.data.get(key) {
+            Some((cleared, stored)) if !self.is_cleared(key, *cleared) => {
+                out.clear();
+                out.extend_from_slice(stored);
+                Ok(true)
+            }
+            _ if self.is_cleared(key, 0) => Ok(false),
+            _ => match newest {
+                Newest::Ascending(data) => data.get(key, out),
+                _ => self.engine.get(Cf::Data, key, out),
+            },
+        }
+    }
+
+    /// Whether a key's newest version is what the proposer knew it to be. Another replica may have collected a
+    /// tombstone that it had, or still have one that it had collected.
+    fn is_newest(&mut self, key: &[u8], known: Option<&Superseded>) -> Result<bool> {
+        let mut found = Vec::new();
+        let exists = self.find_newest(key, Newest::Engine, &mut found)?;
+        let stored = exists.then(|| version::header(key, &found)).transpose()?.filter(|h| !h.tombstone);
+        Ok(match known.and_then(|known| known.value.as_ref().map(|value| (known.ts, value))) {
+            None => stored.is_none(),
+            Some((ts, value)) => {
+                stored.is_some_and(|h| h.ts.0 == ts) && found[version::HEADER_LEN..] == value[..]
+            }
+        })
     }
 
     /// Whether the batch clears a span with `key`, not counting the first few.
@@ -499,6 +546,15 @@ impl<'a> Applier<'a> {
         self.thresholds = Some(new);
         Ok(())
     }
+}
+
+/// R5.
+fn check_above(key: &[u8], ts: Timestamp, newest: Timestamp) {
+    assert!(
+        newest < ts,
+        "a version of {} at {ts} must be above the newest one, which is at {newest} (R5)",
+        escape(key)
+    );
 }
 
 /// The thresholds in `engine`'s `local` family.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cairn_kv::effects::{
-    self, Applier, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, ThresholdUpdate, VersionWrite,
+    self, Applier, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, Superseded, ThresholdUpdate, VersionWrite,
 };
 use cairn_kv::encoding::{self, Direction, prefix_end, put_bytes};
 use cairn_kv::engine::{Cf, Engine, MemEngine, RocksEngine, RocksOptions, WriteBatch};
@@ -48,6 +48,12 @@ impl Model {
     fn visible(&self, key: &[u8], ts: u64) -> Option<(u64, &Vec<u8>)> {
         let (at, value) = self.keys.get(key)?.range(..=ts).next_back()?;
         Some((*at, value.as_ref()?))
+    }
+
+    /// What a proposer says of the version that it supersedes: every second one does.
+    fn superseded(&self, key: &[u8]) -> Option<Superseded> {
+        let (ts, value) = self.keys.get(key)?.last_key_value()?;
+        self.now.is_multiple_of(2).then(|| Superseded { ts: *ts, value: value.clone().map(Bytes::from) })
     }
 
     fn newest(&self, key: &[u8]) -> Option<(u64, bool)> {
@@ -183,6 +189,7 @@ impl World<'_> {
                             ts: self.model.now,
                             value: value.clone().map(Bytes::from),
                             fresh: !self.model.keys.contains_key(&key),
+                            supersedes: self.model.superseded(&key),
                         });
                         self.model.write(&key, value);
                     }

@@ -86,6 +86,7 @@ impl Runner for Script {
                         ts,
                         value: Some(bytes(value)),
                         fresh: false,
+                        supersedes: None,
                     });
                 }
                 out = self.apply(Effects { writes, ..Effects::default() })?;
@@ -95,7 +96,13 @@ impl Runner for Script {
                 let ts = args.next_pos().ok_or("timestamp")?.parse()?;
                 let mut writes = Vec::new();
                 while let Some(key) = args.next_pos() {
-                    writes.push(VersionWrite { key: bytes(key), ts, value: None, fresh: false });
+                    writes.push(VersionWrite {
+                        key: bytes(key),
+                        ts,
+                        value: None,
+                        fresh: false,
+                        supersedes: None,
+                    });
                 }
                 out = self.apply(Effects { writes, ..Effects::default() })?;
             }

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cairn_kv::effects::{Applier, ClearSpan, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, VersionWrite};
+use cairn_kv::effects::{
+    Applier, ClearSpan, EFFECTS_FORMAT, Effects, RawWrite, ResolveSpan, Superseded, VersionWrite,
+};
 use cairn_kv::encoding::{Direction, put_i64};
 use cairn_kv::engine::{Cf, Engine, MemEngine, RocksEngine, RocksOptions};
 use cairn_kv::mvcc::{self, LOCK_FORMAT, LockValue, ProvisionalValue, Strength, TxnId};
@@ -133,6 +135,12 @@ impl Model {
         self.versions.entry(key.clone()).or_default().insert(self.now, value);
     }
 
+    /// What a proposer says of the version that it supersedes: every second one does.
+    fn superseded(&self, key: &Bytes) -> Option<Superseded> {
+        let (ts, value) = self.versions.get(key)?.last_key_value()?;
+        self.now.is_multiple_of(2).then(|| Superseded { ts: *ts, value: value.clone() })
+    }
+
     fn is_fresh(&self, key: &Bytes) -> bool {
         !self.versions.contains_key(key)
     }
@@ -189,6 +197,7 @@ impl Model {
                         ts: self.now,
                         value: value(written),
                         fresh: self.is_fresh(&key),
+                        supersedes: self.superseded(&key),
                     });
                     self.write(&key, value(written));
                 }

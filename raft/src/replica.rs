@@ -1257,7 +1257,7 @@ mod tests {
 
     fn effects(ts: u64) -> Effects {
         let (key, value) = (Bytes::from_static(b"k"), Some(Bytes::from(ts.to_string())));
-        let writes = vec![VersionWrite { key, ts, value, fresh: false }];
+        let writes = vec![VersionWrite { key, ts, value, fresh: false, supersedes: None }];
         Effects { format: EFFECTS_FORMAT, writes, ..Effects::default() }
     }
 

@@ -199,6 +199,7 @@ fn command(client: u64, i: u64, ts: u64) -> Effects {
         ts,
         value: Some(Bytes::from(vec![7; 90])),
         fresh: table == 3,
+        supersedes: None,
     };
     let client_key = |key: u64| client << 32 | key;
     let writes = vec![

@@ -585,7 +585,7 @@ impl Txn {
                 hash: entry.hash,
                 values: entry.values,
                 locked: lock.is_some_and(|lock| lock.strength == LockStrength::Exclusive),
-                seen: lock.and_then(|lock| lock.seen),
+                seen: lock.and_then(|lock| lock.seen.clone()),
                 key,
             }
         });

@@ -43,6 +43,7 @@ pub fn write(key: &str, ts: Timestamp, value: &str) -> Effects {
             ts: ts.0,
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
             fresh: false,
+            supersedes: None,
         }],
         ..Effects::default()
     }

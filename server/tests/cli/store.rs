@@ -33,8 +33,13 @@ pub fn write(path: &Path, keys: &[&str], clean: bool) {
             for key in keys {
                 let ts = store.now().await.unwrap().0;
                 let value = Some(Bytes::from(format!("{key} of round {round}").repeat(50)));
-                let write =
-                    VersionWrite { key: Bytes::from((*key).to_owned()), ts, value, fresh: round == 0 };
+                let write = VersionWrite {
+                    key: Bytes::from((*key).to_owned()),
+                    ts,
+                    value,
+                    fresh: round == 0,
+                    supersedes: None,
+                };
                 let effects = Effects { format: EFFECTS_FORMAT, writes: vec![write], ..Effects::default() };
                 store.propose(FIRST_RANGE, lease, effects).await.unwrap();
             }

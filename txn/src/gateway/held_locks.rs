@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
+use cairn_kv::effects::Superseded;
 use hashbrown::HashTable;
 
 use crate::LockStrength;
@@ -9,7 +10,7 @@ use crate::leaseholder::slot::{KeyHash, Stamp};
 
 /// The version of a key that was seen while it was locked exclusively: the commit validates that it
 /// still is the newest (R12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// Its timestamp (a tombstone's, too); zero: `data` held no version at all.
     pub ts: Timestamp,
@@ -17,6 +18,21 @@ pub struct Seen {
     pub upto: Timestamp,
     /// The slot's stamp before the read.
     pub stamp: Stamp,
+    /// The version itself, if there is one and it is small: replicas move it to `history`, and are spared the look
+    /// for it.
+    pub version: Option<Superseded>,
+}
+
+/// Values up to so many bytes are small.
+const SMALL: usize = 512;
+
+impl Seen {
+    /// The version at `ts` was seen, a tombstone if it has no value; none if that is zero.
+    pub fn new(ts: Timestamp, value: Option<&Bytes>, upto: Timestamp, stamp: Stamp) -> Seen {
+        let is_small = value.is_none_or(|value| value.len() <= SMALL);
+        let version = (!ts.is_zero() && is_small).then(|| Superseded { ts: ts.0, value: value.cloned() });
+        Seen { ts, upto, stamp, version }
+    }
 }
 
 /// A lock held.

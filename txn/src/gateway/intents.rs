@@ -136,7 +136,7 @@ impl Txn {
                 hash: entry.hash,
                 values: entry.values.clone(),
                 locked: lock.is_some_and(|lock| lock.strength == LockStrength::Exclusive),
-                seen: lock.and_then(|lock| lock.seen),
+                seen: lock.and_then(|lock| lock.seen.clone()),
             }
         });
         let writes = writes.collect();

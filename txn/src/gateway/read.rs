@@ -79,10 +79,11 @@ impl Txn {
             assert!(found.ts < self.read_ts, "now is above every commit");
         }
         self.statement_has_read = true;
-        let seen = Seen { ts: found.ts, upto: self.read_ts, stamp: found.stamp };
+        let value = found.exists.then(|| Bytes::copy_from_slice(&self.scratch));
+        let upto = self.read_ts;
         let lock = self.locks.find_mut(key, hash).expect("just locked");
-        lock.seen.get_or_insert(seen);
-        Ok(found.exists.then(|| Bytes::copy_from_slice(&self.scratch)))
+        lock.seen.get_or_insert_with(|| Seen::new(found.ts, value.as_ref(), upto, found.stamp));
+        Ok(value)
     }
 
     /// A locked key has a version newer than the snapshot.

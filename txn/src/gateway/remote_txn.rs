@@ -368,7 +368,7 @@ impl Txn {
             let ts = Timestamp(ts);
             assert!(ts < self.read_ts, "now is above every commit");
             // The leaseholder knows what was seen; here it only matters that something was.
-            let seen = Seen { ts, upto: ts, stamp: Stamp(0) };
+            let seen = Seen { ts, upto: ts, stamp: Stamp(0), version: None };
             self.locks.find_mut(&key, hash).expect("just locked").seen.get_or_insert(seen);
             self.statement_has_read = true;
             return Ok(value);

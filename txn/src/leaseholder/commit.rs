@@ -112,10 +112,10 @@ impl Leaseholder {
         // A blind write says nothing of the versions it supersedes: only now is surely above them.
         let may_stay = serializable
             && !is_watched
-            && writes.iter().all(|write| write.seen.is_some_and(|seen| seen.ts < read_ts));
+            && writes.iter().all(|write| write.seen.as_ref().is_some_and(|seen| seen.ts < read_ts));
         let commit_ts = self.choose_timestamp(&latch, may_stay.then_some(read_ts)).await?;
         for lock in locks {
-            if let Some(seen) = lock.seen
+            if let Some(seen) = &lock.seen
                 && find(&writes, &lock.key).is_none()
             {
                 self.confirm_lock(lock, seen, commit_ts, own, patience).await?;
@@ -141,7 +141,7 @@ impl Leaseholder {
         patience: Patience<'_>,
     ) -> Result<(), TxnError> {
         for lock in locks {
-            if let Some(seen) = lock.seen {
+            if let Some(seen) = &lock.seen {
                 self.confirm_lock(lock, seen, ts, own, patience).await?;
             }
         }
@@ -151,7 +151,7 @@ impl Leaseholder {
     async fn confirm_lock(
         &self,
         lock: &HeldLock,
-        seen: Seen,
+        seen: &Seen,
         ts: Timestamp,
         own: Own<'_>,
         patience: Patience<'_>,
@@ -225,7 +225,7 @@ impl Leaseholder {
         }
         let mut scratch = Vec::new();
         for write in writes {
-            let unchanged = match write.seen {
+            let unchanged = match &write.seen {
                 Some(seen) => {
                     self.is_unwritten(&write.key, write.hash, seen.stamp, own)
                         || !mvcc::changed_since(self.engine(), &write.key, seen.upto, &mut scratch)?
@@ -298,15 +298,17 @@ impl Leaseholder {
     fn evaluate(&self, writes: Vec<KeyWrite>, identity: &TxnIdentity, commit_ts: Timestamp) -> Effects {
         let trusted = !self.faults.no_validation;
         let writes = writes.into_iter().map(|write| {
+            let seen = write.seen.filter(|_| trusted);
             assert!(
-                write.seen.is_none_or(|seen| seen.ts < commit_ts),
+                seen.as_ref().is_none_or(|seen| seen.ts < commit_ts),
                 "a commit is above what it supersedes (R5)"
             );
             VersionWrite {
                 key: write.key,
                 ts: commit_ts.0,
                 value: write.values.last().expect("an entry has a value").1.value().cloned(),
-                fresh: trusted && write.seen.is_some_and(|seen| seen.ts.is_zero()),
+                fresh: seen.as_ref().is_some_and(|seen| seen.ts.is_zero()),
+                supersedes: seen.and_then(|seen| seen.version),
             }
         });
         Effects {

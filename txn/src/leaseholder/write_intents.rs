@@ -93,9 +93,9 @@ impl Leaseholder {
                 anchor: identity.anchor.clone(),
                 start_ts: identity.start_ts.0,
                 write_ts: write_ts.0,
-                seen_ts: write.seen.map_or(0, |seen| seen.ts.0),
+                seen_ts: write.seen.as_ref().map_or(0, |seen| seen.ts.0),
                 values: Vec::new(),
-                fresh: trusted && write.seen.is_some_and(|seen| seen.ts.is_zero()),
+                fresh: trusted && write.seen.as_ref().is_some_and(|seen| seen.ts.is_zero()),
             };
             let mut exists = committed.next().unwrap_or(false);
             if holder.may_hold(&write.key) && self.engine().get(Cf::Lock, &key, &mut stored)? {
@@ -144,7 +144,7 @@ impl Leaseholder {
             } else {
                 (Timestamp::ZERO, false)
             };
-            write.seen = Some(Seen { ts, upto: ts, stamp: self.slots.stamp(write.hash) });
+            write.seen = Some(Seen { ts, upto: ts, stamp: self.slots.stamp(write.hash), version: None });
             exist.push(exists);
         }
         Ok(exist)

@@ -106,7 +106,7 @@ pub fn key_writes(writes: Vec<Write>, locks: &HeldLocks) -> Result<Vec<KeyWrite>
             hash,
             values,
             locked: lock.is_some_and(|lock| lock.strength == LockStrength::Exclusive),
-            seen: lock.and_then(|lock| lock.seen),
+            seen: lock.and_then(|lock| lock.seen.clone()),
             key,
         })
     });
