@@ -294,7 +294,10 @@ impl Session {
     }
 
     async fn simple_string(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Outcome> {
-        if self.txn.is_none()
+        // A failed transaction refuses whatever it is; the past, and changes of the schema, have a catalog
+        // of their own, whose plans are not kept.
+        let plain = |t: &Transaction| !t.failed && t.past.is_none() && t.changes.is_empty();
+        if self.txn.as_deref().is_none_or(plain)
             && let Some(outcome) = self.run_fingerprint(sql, sink).await?
         {
             return Ok(outcome);

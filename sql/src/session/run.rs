@@ -74,8 +74,9 @@ impl Session {
             .iter()
             .map(|(kind, _)| (*kind != TypeKind::Unknown).then(|| Type::new(*kind)))
             .collect();
+        let fingerprint: Arc<str> = print.text.into();
         let key = PlanKey {
-            text: print.text.as_str().into(),
+            text: fingerprint.clone(),
             types: given.iter().map(|t| t.map_or(0, Type::oid)).collect(),
             environment: self.derived().environment.clone(),
         };
@@ -85,7 +86,7 @@ impl Session {
             Some(compiled) => (compiled, None),
             None => {
                 // An error would point into the fingerprint: let the original make it.
-                let Ok(Some(parsed)) = parse::parse_one(&print.text) else { return Ok(None) };
+                let Ok(Some(parsed)) = parse::parse_one(&fingerprint) else { return Ok(None) };
                 match self.compile_statement(&parsed.statement, &given, Some(key)).await {
                     Ok(compiled) => (compiled, Some(parsed.statement)),
                     Err(_) => return Ok(None),
@@ -110,41 +111,59 @@ impl Session {
             });
         }
         self.note_query(sql);
-        let statement = statement.map(Arc::new);
         let prepared = Prepared {
-            statement,
-            text: print.text.as_str().into(),
+            statement: statement.map(Arc::new),
+            text: fingerprint,
             given,
             types: plan.parameter_types.clone(),
             columns: None,
             compiled: Default::default(),
         };
+        let outcome = match self.txn {
+            Some(_) => self.run_one(&compiled, &prepared, params.into(), sink).await,
+            None => self.run_alone(&compiled, &prepared, params.into(), sink).await,
+        };
+        self.note_idle();
+        match outcome {
+            Ok(tag) => {
+                sink.complete(&tag);
+                Ok(Some(Outcome::Done))
+            }
+            Err(mut error) => {
+                // Positions are the fingerprint's.
+                error.fields_mut().position = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// One query in a transaction of its own, which may start over.
+    async fn run_alone(
+        &mut self,
+        compiled: &Arc<Compiled>,
+        prepared: &Prepared,
+        params: Arc<[Datum]>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<String> {
         let mark = sink.mark();
         let mut tries = 0;
         loop {
-            let outcome = self.run_one(&compiled, &prepared, params.clone().into(), sink).await;
+            let outcome = match self.run_one(compiled, prepared, params.clone(), sink).await {
+                Ok(tag) => self.commit().await.map(|()| tag),
+                Err(error) => Err(error),
+            };
             match outcome {
-                Ok(tag) => {
-                    sink.complete(&tag);
-                    self.note_idle();
-                    return Ok(Some(Outcome::Done));
-                }
                 Err(e) if e.fields().retryable && tries < TRIES && sink.rewind(mark) => {
                     tries += 1;
                     self.rollback().await;
                     self.pause(tries).await;
                 }
-                Err(mut e) => {
-                    // Positions are the fingerprint's.
-                    e.fields_mut().position = None;
-                    self.note_idle();
-                    return Err(e);
-                }
+                outcome => return outcome,
             }
         }
     }
 
-    /// One query in a transaction of its own, with its column description; returns the tag.
+    /// One query with its column description; returns the tag.
     async fn run_one(
         &mut self,
         compiled: &Arc<Compiled>,
@@ -153,7 +172,6 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<String> {
         let (tag, _) = self.run_query(compiled, prepared, params, Fetch::ALL, sink).await?;
-        self.commit().await?;
         Ok(tag.unwrap_or_default())
     }
 
