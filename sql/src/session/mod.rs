@@ -158,7 +158,7 @@ pub struct Session {
     cancel: CancelToken,
     txn: Option<Box<Transaction>>,
     statements: BTreeMap<String, Arc<Prepared>>,
-    portals: BTreeMap<String, Portal>,
+    portals: BTreeMap<String, Box<Portal>>,
     /// Number of the portal bound last.
     last_portal: u64,
     /// What the implicit transaction consists of, to run it again.

@@ -266,7 +266,7 @@ impl Session {
         self.last_portal += 1;
         let size = parameters.iter().flatten().map(Bytes::len).sum::<usize>();
         let weight = size_of::<Portal>() + prepared.text.len() + size;
-        let portal = Portal {
+        let portal = Box::new(Portal {
             prepared,
             compiled,
             params: params.into(),
@@ -276,7 +276,7 @@ impl Session {
             seen: Some(self.here()),
             executes: self.recorded_executes(),
             state: PortalState::Fresh,
-        };
+        });
         self.portals.insert(name.to_owned(), portal);
         Ok(())
     }
@@ -334,7 +334,6 @@ impl Session {
             }
             PortalState::Fresh => {}
         }
-        let work = Work { statement, text: portal.prepared.text.clone(), compiled: portal.compiled.clone() };
         let query = match portal.compiled.as_ref().map(|c| &c.planned) {
             Some(Planned::Query(_)) => {
                 let compiled = self.compile_prepared(&portal.prepared).await?.expect("it has a statement");
@@ -365,10 +364,10 @@ impl Session {
             return Ok(super::Outcome::Done);
         }
         portal.state = PortalState::Done;
-        self.enter_named_past(&work.statement).await?;
+        self.enter_named_past(&statement).await?;
         let version = self.derived().version;
-        let compiled = work.compiled.filter(|c| c.version == version);
-        let work = Work { compiled, ..work };
+        let compiled = portal.compiled.clone().filter(|c| c.version == version);
+        let work = Work { statement, text: portal.prepared.text.clone(), compiled };
         self.run_utility(work, sink, false).await
     }
 

@@ -205,7 +205,7 @@ impl Session {
             step.end = sink.mark();
             sink.put(behind);
             if live.contains(&step.number) {
-                self.portals.insert(step.name.clone(), portal);
+                self.portals.insert(step.name.clone(), Box::new(portal));
             }
         }
         Ok(())

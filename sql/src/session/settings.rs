@@ -9,8 +9,10 @@
 //! returns to is a saved pair. Sets are copied only when changed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use crate::types::context::{DateOrder, TextContext};
 use crate::{Result, SqlError, SqlState};
@@ -354,19 +356,19 @@ impl Settings {
         }
     }
 
-    /// A boolean setting.
+    /// A boolean setting. Who asks here names one of the table, as it stands there: each message of a client does.
     pub fn flag(&self, name: &'static str) -> bool {
         self.number(name) != 0
     }
 
     /// A number, in the setting's base unit.
     pub fn number(&self, name: &'static str) -> i64 {
-        self.current.known[find(name).expect("the caller names a setting of the table")].number
+        self.current.known[POSITIONS[name]].number
     }
 
     /// A text.
     pub fn text(&self, name: &'static str) -> &str {
-        &self.current.known[find(name).expect("the caller names a setting of the table")].text
+        &self.current.known[POSITIONS[name]].text
     }
 
     /// A timeout; zero: none.
@@ -398,6 +400,10 @@ impl Settings {
         }
     }
 }
+
+/// Positions in [`DEFINITIONS`] by the names that stand there.
+static POSITIONS: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| DEFINITIONS.iter().enumerate().map(|(position, d)| (d.name, position)).collect());
 
 fn find(name: &str) -> Option<usize> {
     let name = match name {
