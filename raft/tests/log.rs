@@ -276,7 +276,8 @@ fn run(seed: u64, steps: &[Step]) -> Result<(), TestCaseError> {
                 let known =
                     possible.iter().find(|p| without_empty((*p).clone()) == without_empty(found.clone()));
                 prop_assert!(known.is_some(), "recovered {found:?}\nof {possible:?}");
-                if found != model {
+                // A recovery that finds what is there puts no record behind the last one.
+                if without_empty(found.clone()) != without_empty(model.clone()) {
                     before_last = std::mem::replace(&mut model, found);
                 }
             }
@@ -327,4 +328,16 @@ proptest! {
     fn recovery_finds_what_was_synced(seed in any::<u64>(), steps in steps()) {
         run(seed, &steps)?;
     }
+}
+
+/// A range that was truncated and never had an entry is not recovered; the last record still is the last one.
+#[test]
+fn a_flipped_bit_behind_a_restart_costs_the_last_record_only() {
+    let steps = [
+        Step::Change(Change::Truncate { range: 1, percent: 0 }),
+        Step::Change(Change::Append { range: 2, replaced: 0, sizes: vec![4210, 3551] }),
+        Step::Crash,
+        Step::Flip { permille: 250, bit: 0 },
+    ];
+    run(0, &steps).unwrap();
 }
