@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(25);
 /// The same where the last look has found all in order: what changes that is noticed at once.
 const QUIET_TICK: Duration = Duration::from_millis(100);
 
+/// For so long a store gathers what nobody waits for ([`crate::quorum`]), unless it leads.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// A log sync that takes longer lets the store ask for support no more: who cannot write cannot lead.
 const HUNG_NANOS: u64 = 500_000_000;
 
@@ -244,11 +247,14 @@ async fn receive(weak: Weak<Inner>) {
         if inner.queue.lock().failed {
             return;
         }
-        let (mut work, mut bytes) = (Vec::new(), 0);
+        let (mut work, mut bytes, mut is_unhurried) = (Vec::new(), 0, frame.is_some());
         // All that came meanwhile, for one record of the log.
         while let Some((from, received)) = frame {
             bytes += received.len();
-            work.extend(inner.received(from, received));
+            if let Some(frame) = inner.received(from, received) {
+                is_unhurried &= frame.is_unhurried();
+                work.push(Work::Receive { from, frame });
+            }
             let more = bytes < FRAME_BYTES;
             frame = if more { env.transport.receive(Channel::Raft).now_or_never() } else { None };
         }
@@ -260,14 +266,19 @@ async fn receive(weak: Weak<Inner>) {
             }
         }
         inner.hand_in(work).await;
+        // What the stores that it leads answer is waited for.
+        if is_unhurried && bytes < FRAME_BYTES && !inner.leads() {
+            drop(inner);
+            env.runtime.sleep(GATHER).await;
+        }
     }
 }
 
 impl Inner {
-    /// What a frame has the driver do, if it can be taken.
-    fn received(&self, from: NodeId, bytes: Bytes) -> Option<Work> {
+    /// A frame that was received, if it can be taken.
+    fn received(&self, from: NodeId, bytes: Bytes) -> Option<RaftFrame> {
         match RaftFrame::decode_frame(bytes) {
-            Ok(frame) => self.observe(Timestamp(frame.hlc)).then_some(Work::Receive { from, frame }),
+            Ok(frame) => self.observe(Timestamp(frame.hlc)).then_some(frame),
             Err(error) => {
                 tracing::warn!(from, %error, "a frame is not taken");
                 None

@@ -436,8 +436,10 @@ impl Core {
                 Work::Close { range, upto, reply } => {
                     if let Some(replica) = self.replicas.get_mut(&range) {
                         let index = replica.closes(upto);
-                        for store in replica.peers() {
-                            let told = RangeMessage::closed(range, index, upto.0);
+                        for (id, store) in replica.others() {
+                            let unhurried = !replica.waits_for(id);
+                            let told =
+                                RangeMessage { unhurried, ..RangeMessage::closed(range, index, upto.0) };
                             self.outgoing.entry(store).or_default().push(told);
                         }
                     }
@@ -623,12 +625,14 @@ impl Core {
 
     /// Sends messages of a replica's group to the other replicas' stores.
     fn post(&mut self, range: RangeId, messages: Vec<eraftpb::Message>) {
-        let Some(replica) = self.replicas.get(&range) else { return };
+        let Some(replica) = self.replicas.get_mut(&range) else { return };
         let passed = if replica.leads() { replica.slowest() } else { 0 };
         for message in messages {
             if let Some(store) = replica.store_of(message.to) {
+                let unhurried =
+                    message.msg_type() == MessageType::MsgAppend && !replica.waits_for(message.to);
                 let message = RangeMessage::new(range, replica.follows_in(store), &message);
-                let message = RangeMessage { passed, ..message };
+                let message = RangeMessage { passed, unhurried, ..message };
                 self.outgoing.entry(store).or_default().push(message);
             }
         }

@@ -31,6 +31,7 @@ mod membership;
 mod message;
 mod metrics;
 mod open;
+mod quorum;
 pub mod record;
 mod replica;
 pub mod segment;

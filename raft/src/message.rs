@@ -63,6 +63,9 @@ pub struct RangeMessage {
     /// See `closed`.
     #[prost(uint64, tag = "8")]
     pub closed_at: u64,
+    /// From a leader: nobody waits for what comes of it ([`crate::quorum`]).
+    #[prost(bool, tag = "9")]
+    pub unhurried: bool,
 }
 
 impl RaftFrame {
@@ -79,6 +82,11 @@ impl RaftFrame {
             return Err(Error::NewerFormat { found: frame.format, supported: FORMAT });
         }
         Ok(frame)
+    }
+
+    /// Whether nobody waits for what comes of any of its messages.
+    pub fn is_unhurried(&self) -> bool {
+        self.messages.iter().all(|message| message.unhurried)
     }
 }
 

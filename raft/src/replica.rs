@@ -27,6 +27,7 @@ use crate::entries::RangeLog;
 use crate::fortify::{Following, Fortification};
 use crate::liveness::{Now, Terms};
 use crate::membership::{self, Change, conf_state, is_joint, next_replica, will_vote};
+use crate::quorum::Quorum;
 use crate::store::{Applied, Faults, Lease, ProposeError, ReplicaProgress, ThresholdCell};
 use crate::waiter::Reply;
 
@@ -138,6 +139,8 @@ pub(crate) struct Replica {
     passed: u64,
     /// Leading: when each other replica was last heard, monotonic time.
     answers: BTreeMap<u64, u64>,
+    /// Leading: the followers that it waits for.
+    quorum: Quorum,
     /// Leading: followers that are brought up by a snapshot.
     shipments: BTreeMap<u64, Shipment>,
     /// Replicas that are none any more, and are to be told.
@@ -233,6 +236,7 @@ impl Replica {
             asked_nanos: 0,
             passed: 0,
             answers: BTreeMap::new(),
+            quorum: Quorum::default(),
             shipments: BTreeMap::new(),
             departed: Vec::new(),
             ticks: 0,
@@ -267,6 +271,11 @@ impl Replica {
     /// The stores that have the other replicas.
     pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
         self.peers.values().copied()
+    }
+
+    /// The other replicas and their stores.
+    pub(crate) fn others(&self) -> Vec<(u64, NodeId)> {
+        self.peers.iter().map(|(replica, store)| (*replica, *store)).collect()
     }
 
     /// The store that has another replica.
@@ -431,6 +440,10 @@ impl Replica {
             Err(error) => {
                 tracing::debug!(range = self.range, from, ?kind, %error, "a Raft message is not taken");
             }
+        }
+        if kind == MessageType::MsgAppendResponse && self.raw.raft.prs().conf().voters().contains(sender) {
+            let progress = self.raw.raft.prs();
+            self.quorum.answered(sender, |replica| progress.get(replica).map_or(0, |p| p.matched));
         }
         let of_leader =
             matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot);
@@ -785,6 +798,25 @@ impl Replica {
             }
         };
         Some(self.descriptor.replicas.iter().map(of).collect())
+    }
+
+    /// Leading: whether it waits for what another replica answers to entries.
+    pub(crate) fn waits_for(&mut self, replica: u64) -> bool {
+        let raft = &self.raw.raft;
+        // One that has to be caught up with is in no quorum yet. While voters change there are two.
+        let is_close = raft.prs().get(replica).is_some_and(|p| p.state == ProgressState::Replicate);
+        if !is_close || self.voters.len() != 1 || !self.voters[0].contains(&self.store) {
+            return true;
+        }
+        let (term, generation) = (raft.term, self.descriptor.generation);
+        if !self.quorum.is_of(term, generation) {
+            let voters = self.peers.iter().filter(|(_, store)| self.voters[0].contains(store));
+            let has = |replica: &u64| raft.prs().get(*replica).map_or(0, |p| p.matched);
+            let voters = voters.map(|(replica, _)| (*replica, has(replica))).collect();
+            self.quorum = Quorum::new(term, generation, voters);
+        }
+        let is_voter = self.peers.get(&replica).is_some_and(|store| self.voters[0].contains(store));
+        !is_voter || self.quorum.has(replica)
     }
 
     /// The lowest index that a follower still needs the log behind, as far as the leader knows: zero where it has not

@@ -632,6 +632,11 @@ impl Inner {
         }
     }
 
+    /// Whether a range's leader is here, as far as is known.
+    pub(crate) fn leads(&self) -> bool {
+        self.leaders.read().values().any(|leader| *leader == self.identity.store)
+    }
+
     fn fortification(&self, range: RangeId, lease: Lease) -> Option<Arc<Fortification>> {
         let leases = self.leases.read();
         leases
