@@ -78,10 +78,10 @@ async fn three_nodes_become_a_cluster_and_each_takes_sql() {
     assert_eq!(numbers, ["1", "2", "3"]);
 }
 
-/// An UPDATE by key locks its table together with its row, on another node: where an index has come since it was planned,
-/// by whichever node, it enters there too.
+/// A change of one row locks its table together with the row, on another node: where an index has come since it was
+/// planned, by whichever node, it enters there too.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_that_was_planned_before_an_index_enters_into_it() {
+async fn a_change_of_a_row_that_was_planned_before_an_index_enters_into_it() {
     let root = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(root.path(), 3);
     let leader = cluster.leader();
@@ -90,23 +90,26 @@ async fn an_update_that_was_planned_before_an_index_enters_into_it() {
         .await
         .unwrap();
     let update = away.prepare("UPDATE t SET b = $1 WHERE a = $2").await.unwrap();
+    let insert = away.prepare("INSERT INTO t VALUES ($2, $1)").await.unwrap();
     let mut value = 0;
     for round in 0..12 {
         // Its own node, the leaseholder's, a third one.
         let elsewhere = cluster.nodes[(leader + 1 + round % 3) % 3].connect().await;
         let in_block = round / 3 % 2 == 1;
-        for a in [1, 2] {
+        let (change, rows) = if round < 6 { (&update, [1, 2]) } else { (&insert, [2, 3]) };
+        for row in rows {
+            let a = if round < 6 { row } else { 10 * round as i32 + row };
             value += 1;
             if in_block {
                 // What has read does not begin anew.
                 away.batch_execute("BEGIN").await.unwrap();
                 away.query("SELECT count(*) FROM pg_catalog.pg_class", &[]).await.unwrap();
             }
-            if a == 1 {
+            if row == rows[0] {
                 elsewhere.batch_execute("DROP INDEX IF EXISTS i").await.unwrap();
                 elsewhere.batch_execute("CREATE INDEX i ON t (b)").await.unwrap();
             }
-            assert_eq!(away.execute(&update, &[&value, &a]).await.unwrap(), 1);
+            assert_eq!(away.execute(change, &[&value, &a]).await.unwrap(), 1);
             if in_block {
                 away.batch_execute("COMMIT").await.unwrap();
             }
@@ -118,33 +121,42 @@ async fn an_update_that_was_planned_before_an_index_enters_into_it() {
     }
 }
 
-/// An UPDATE by key that waits for a schema change of its own node, far from the leaseholder, fails for nothing that is
-/// true of the schema before.
+/// A change of one row that waits for a schema change, of its own node or of another one, far from the leaseholder,
+/// fails for nothing that is true of the schema before.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_that_waits_for_a_schema_change_goes_by_the_new_schema() {
+async fn a_change_of_a_row_that_waits_for_a_schema_change_goes_by_the_new_schema() {
     let root = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(root.path(), 3);
-    let node = &cluster.nodes[(cluster.leader() + 1) % 3];
-    let (changes, updates) = (node.connect().await, node.connect().await);
-    changes
-        .batch_execute("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1, 0)")
-        .await
-        .unwrap();
-    let update = "UPDATE t SET b = NULL WHERE a = 1";
-    for _ in 0..3 {
-        changes.batch_execute("UPDATE t SET b = 0; ALTER TABLE t ALTER COLUMN b SET NOT NULL").await.unwrap();
-        let refused = updates.execute(update, &[]).await.unwrap_err();
-        assert_eq!(refused.code().map(|code| code.code()), Some("23502"), "{refused}");
-        changes.batch_execute("BEGIN; ALTER TABLE t ALTER COLUMN b DROP NOT NULL").await.unwrap();
-        let updating = updates.execute(update, &[]);
-        let committing = async {
-            // By now it waits. Where it comes later, this finds nothing.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            changes.batch_execute("COMMIT").await
-        };
-        let (updated, committed) = tokio::join!(updating, committing);
-        committed.unwrap();
-        assert_eq!(updated.unwrap(), 1);
+    let leader = cluster.leader();
+    let node = &cluster.nodes[(leader + 1) % 3];
+    let writes = node.connect().await;
+    let tables =
+        "CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE u (b int); INSERT INTO t VALUES (1, 0)";
+    writes.batch_execute(tables).await.unwrap();
+    for changes in [node.connect().await, cluster.nodes[(leader + 2) % 3].connect().await] {
+        for (table, change) in [
+            ("t", "UPDATE t SET b = NULL WHERE a = 1"),
+            ("t", "INSERT INTO t VALUES (2, NULL)"),
+            ("u", "INSERT INTO u VALUES (NULL)"),
+        ] {
+            let set = format!(
+                "DELETE FROM t WHERE a > 1; DELETE FROM u; UPDATE t SET b = 0; ALTER TABLE {table} ALTER COLUMN b SET NOT NULL"
+            );
+            changes.batch_execute(&set).await.unwrap();
+            let refused = writes.execute(change, &[]).await.unwrap_err();
+            assert_eq!(refused.code().map(|code| code.code()), Some("23502"), "{refused}");
+            let drop = format!("BEGIN; ALTER TABLE {table} ALTER COLUMN b DROP NOT NULL");
+            changes.batch_execute(&drop).await.unwrap();
+            let changing = writes.execute(change, &[]);
+            let committing = async {
+                // By now it waits. Where it comes later, this finds nothing.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                changes.batch_execute("COMMIT").await
+            };
+            let (changed, committed) = tokio::join!(changing, committing);
+            committed.unwrap();
+            assert_eq!(changed.unwrap(), 1, "{change}");
+        }
     }
 }
 

@@ -68,9 +68,9 @@ impl Executable {
         })
     }
 
-    /// Whether the first thing that it does to its tables is to lock a row.
+    /// Whether the first thing that it does to its tables, if there is any, is to lock a row.
     pub fn locks_first(&self) -> bool {
-        matches!(self.direct, Some(DirectPlan::Update(_) | DirectPlan::Delete(_)))
+        self.direct.as_ref().is_some_and(|direct| !matches!(direct, DirectPlan::Read(_)))
     }
 
     /// Whether all tables are still as planned in a catalog.

@@ -359,8 +359,13 @@ impl Session {
             sink.row_description(&executable.plan.columns, &[]);
         }
         let outcome = self.execute_query(executable, params, fetch, sink).await;
-        if outcome.is_err() && !self.cancel.is_canceled() {
-            // What it failed for may be true of its plan alone.
+        if let Err(error) = &outcome
+            && !self.cancel.is_canceled()
+        {
+            // What it failed for may be true of its plan alone, which nobody may have looked at yet.
+            if !error.fields().retryable {
+                self.txn.as_deref_mut().expect("it failed in it").txn.lock_now(true).await?;
+            }
             self.check_unlocked()?;
         }
         outcome
