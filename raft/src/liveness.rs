@@ -106,6 +106,8 @@ struct Given {
     until: Timestamp,
     /// Until when by what is kept of it: not earlier, once that is durable.
     kept: Timestamp,
+    /// Until when as was said in this life; zero: nothing was.
+    said: Timestamp,
     /// Monotonic time of the last promise, or of this store's start.
     promised_nanos: u64,
 }
@@ -201,7 +203,16 @@ impl Terms {
         let given: BTreeMap<NodeId, Given> = (kept.given.iter())
             .map(|g| {
                 let until = Timestamp(g.until);
-                (g.store, Given { epoch: g.epoch, until, kept: until, promised_nanos: now.nanos })
+                (
+                    g.store,
+                    Given {
+                        epoch: g.epoch,
+                        until,
+                        kept: until,
+                        said: Timestamp::ZERO,
+                        promised_nanos: now.nanos,
+                    },
+                )
             })
             .collect();
         Ok(Terms {
@@ -306,7 +317,7 @@ impl Terms {
         if ask.until > Timestamp::from_micros(now.wall_micros + most).0 {
             return None;
         }
-        let (mut until, mut kept) = (Timestamp(ask.until), Timestamp::ZERO);
+        let (mut until, mut kept, mut said) = (Timestamp(ask.until), Timestamp::ZERO, Timestamp(ask.until));
         let known = self.given.get(&to).copied();
         match known {
             Some(known) if ask.epoch < known.epoch => {
@@ -319,17 +330,18 @@ impl Terms {
             }
             Some(known) if ask.epoch == known.epoch => {
                 if heard_until <= now.hlc {
-                    // Told again, not prolonged. What an earlier life kept may be more than was promised.
-                    return Some(Support { epoch: known.epoch, until: known.until.0.min(ask.until) });
+                    // Told again, not prolonged. What an earlier life said is not known: what it kept is more.
+                    let until = known.said.0.min(ask.until);
+                    return (until != 0).then_some(Support { epoch: known.epoch, until });
                 }
                 // A promise does not get shorter.
                 until = until.max(known.until);
-                kept = known.kept;
+                (kept, said) = (known.kept, said.max(known.said));
             }
             Some(known) if !known.until.is_zero() => return None,
             _ => {}
         }
-        self.given.insert(to, Given { epoch: ask.epoch, until, kept, promised_nanos: now.nanos });
+        self.given.insert(to, Given { epoch: ask.epoch, until, kept, said, promised_nanos: now.nanos });
         Some(ask)
     }
 
@@ -496,6 +508,10 @@ mod tests {
         assert!(b.supports(1).is_some() && !b.is_free(at(1800)));
         b.withdraw(at(1801));
         assert!(b.supports(1).is_none() && b.is_free(at(1801)));
+        // Until then it repeats nothing that it does not know to have said.
+        let mut again = begin(Some(&b.keep()), 2000);
+        again.given.insert(1, Given { until: Timestamp::from_micros(2_400_000), ..again.given[&1] });
+        assert_eq!(again.receive(1, &a.ask(2, at(2010)), at(2011)), None);
         // A wall clock that stepped back lets it wait.
         assert!(!b.is_free(Now { nanos: at(1900).nanos, ..at(1700) }));
     }
