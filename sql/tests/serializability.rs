@@ -417,3 +417,49 @@ fn finds_that_locked_reads_are_not_confirmed() {
     let (circles, reads) = found(Faults { no_validation: true, ..Faults::default() }, 600);
     assert!(circles >= 1 && circles + reads >= 5, "circles in {circles} seeds, wrong reads in {reads}");
 }
+
+/// Gives two sessions on a new database to `then`.
+fn with_sessions<F: Future<Output = ()> + Send + 'static>(
+    then: impl FnOnce(Session, Session) -> F + Send + 'static,
+) {
+    let world = World::new(1);
+    let db = world.open(DbConfig::default());
+    world.executor.run(async move {
+        let node = SqlNode::open(db).await.expect("opens");
+        let info = || ClientInfo { user: "postgres".into(), ..ClientInfo::default() };
+        let session = |id| Session::new(&node, id, info()).expect("a session");
+        then(session(1), session(2)).await;
+    });
+}
+
+/// A simple query ends the implicit transaction of a pipeline that was not synced.
+#[test]
+fn a_query_behind_a_pipeline_without_sync_commits_both() {
+    with_sessions(|mut one, mut two| async move {
+        let mut sink = Rows::default();
+        one.simple_query("CREATE TABLE t (id bigint PRIMARY KEY)", &mut sink).await.expect("a table");
+        one.parse("", "INSERT INTO t VALUES (1)", &[]).await.expect("parsed");
+        one.bind("", "", &[], &[], &[]).await.expect("bound");
+        one.execute("", 0, &mut sink).await.expect("executed");
+        one.simple_query("INSERT INTO t VALUES (2)", &mut sink).await.expect("inserted");
+        one.close().await;
+        two.simple_query("SELECT id FROM t WHERE id > 0 ORDER BY id", &mut sink).await.expect("selected");
+        assert_eq!(sink.rows, [[1], [2]]);
+        two.close().await;
+    });
+}
+
+/// The versions that a command supersedes do not count against its size.
+#[test]
+fn many_wide_rows_are_deleted_at_once() {
+    with_sessions(|mut one, mut two| async move {
+        let mut sink = Rows::default();
+        one.simple_query("CREATE TABLE t (id bigint PRIMARY KEY, v text)", &mut sink).await.expect("a table");
+        let fill = "INSERT INTO t SELECT i, repeat('x', 400) FROM generate_series(1, 15000) AS g (i)";
+        one.simple_query(fill, &mut sink).await.expect("filled");
+        one.simple_query("DELETE FROM t", &mut sink).await.expect("deleted");
+        assert_eq!(sink.tag, "DELETE 15000");
+        one.close().await;
+        two.close().await;
+    });
+}

@@ -294,9 +294,9 @@ impl Session {
     }
 
     async fn simple_string(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Outcome> {
-        // A failed transaction refuses whatever it is; the past, and changes of the schema, have a catalog
-        // of their own, whose plans are not kept.
-        let plain = |t: &Transaction| !t.failed && t.past.is_none() && t.changes.is_empty();
+        // An implicit transaction, of a pipeline that was not synced, ends with this string. A failed one refuses
+        // whatever it is; the past, and changes of the schema, have a catalog of their own, whose plans are not kept.
+        let plain = |t: &Transaction| t.explicit && !t.failed && t.past.is_none() && t.changes.is_empty();
         if self.txn.as_deref().is_none_or(plain)
             && let Some(outcome) = self.run_fingerprint(sql, sink).await?
         {

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_txn::{Isolation, Savepoint};
+use cairn_txn::{Isolation, Savepoint, TxnError};
 
 use super::plan_cache::{Compiled, Executable, PlanKey};
 use super::portal::{PortalState, Prepared, Running};
 use super::{Format, Outcome, ResultSink, Session, Work};
-use crate::Result;
 use crate::exec::{Context, Memory, Meters};
 use crate::expr::EvalContext;
 use crate::parse;
 use crate::plan::{Planned, QueryKind, QueryPlan};
 use crate::types::{Datum, Type, TypeKind, parse_text};
+use crate::{Result, SqlState};
 
 /// How often a statement is tried.
 pub(super) const TRIES: u32 = 40;
@@ -362,9 +362,14 @@ impl Session {
         if let Err(error) = &outcome
             && !self.cancel.is_canceled()
         {
-            // What it failed for may be true of its plan alone, which nobody may have looked at yet.
-            if !error.fields().retryable {
-                self.txn.as_deref_mut().expect("it failed in it").txn.lock_now(true).await?;
+            // What it failed for may be true of its plan alone, which nobody may have looked at yet. Where that cannot be
+            // found out, it is said what it failed for.
+            let txn = self.txn.as_deref_mut().expect("it failed in it");
+            if !error.fields().retryable
+                && error.state() != SqlState::LOCK_NOT_AVAILABLE
+                && let Err(TxnError::Stale) = txn.txn.lock_now(true).await
+            {
+                return Err(TxnError::Stale.into());
             }
             self.check_unlocked()?;
         }
