@@ -119,14 +119,29 @@ impl Session {
             columns: None,
             compiled: Default::default(),
         };
-        let outcome = match self.txn {
-            Some(_) => self.run_one(&compiled, &prepared, params.into(), sink).await,
-            None => self.run_alone(&compiled, &prepared, params.into(), sink).await,
+        let params: Arc<[Datum]> = params.into();
+        let is_alone = self.txn.is_none();
+        let mark = sink.mark();
+        let mut tries = 0;
+        let outcome = loop {
+            let mut outcome = self.run_query(&compiled, &prepared, params.clone(), Fetch::ALL, sink).await;
+            if is_alone && outcome.is_ok() {
+                outcome = self.commit().await.and(outcome);
+            }
+            match outcome {
+                // A transaction of its own may start over.
+                Err(e) if is_alone && e.fields().retryable && tries < TRIES && sink.rewind(mark) => {
+                    tries += 1;
+                    self.rollback().await;
+                    self.pause(tries).await;
+                }
+                outcome => break outcome,
+            }
         };
         self.note_idle();
         match outcome {
-            Ok(tag) => {
-                sink.complete(&tag);
+            Ok((tag, _)) => {
+                sink.complete(&tag.unwrap_or_default());
                 Ok(Some(Outcome::Done))
             }
             Err(mut error) => {
@@ -135,44 +150,6 @@ impl Session {
                 Err(error)
             }
         }
-    }
-
-    /// One query in a transaction of its own, which may start over.
-    async fn run_alone(
-        &mut self,
-        compiled: &Arc<Compiled>,
-        prepared: &Prepared,
-        params: Arc<[Datum]>,
-        sink: &mut dyn ResultSink,
-    ) -> Result<String> {
-        let mark = sink.mark();
-        let mut tries = 0;
-        loop {
-            let outcome = match self.run_one(compiled, prepared, params.clone(), sink).await {
-                Ok(tag) => self.commit().await.map(|()| tag),
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Err(e) if e.fields().retryable && tries < TRIES && sink.rewind(mark) => {
-                    tries += 1;
-                    self.rollback().await;
-                    self.pause(tries).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// One query with its column description; returns the tag.
-    async fn run_one(
-        &mut self,
-        compiled: &Arc<Compiled>,
-        prepared: &Prepared,
-        params: Arc<[Datum]>,
-        sink: &mut dyn ResultSink,
-    ) -> Result<String> {
-        let (tag, _) = self.run_query(compiled, prepared, params, Fetch::ALL, sink).await?;
-        Ok(tag.unwrap_or_default())
     }
 
     pub(super) async fn pause(&mut self, tries: u32) {
