@@ -14,6 +14,8 @@
 //! that it has read before it writes it, and no lease moves the lock table. The transaction layer's
 //! own test, which also writes without locks, finds that one.
 //!
+//! At the end, what single sessions are answered is what they have committed.
+//!
 //! `CAIRN_SEEDS=2000` searches longer than the suite does, `CAIRN_FIRST_SEED` elsewhere.
 
 #[path = "../../txn/tests/support/history.rs"]

@@ -18,22 +18,18 @@ pub struct Seen {
     pub upto: Timestamp,
     /// The slot's stamp before the read.
     pub stamp: Stamp,
-    /// The version itself, if there is one and it is small: replicas move it to `history`, and are spared the look
-    /// for it.
+    /// The version itself, if it is kept ([`HeldLocks::saw`]): the commit's command carries it, and replicas are spared
+    /// the look for it.
     pub version: Option<Superseded>,
 }
 
-/// Values up to so many bytes are small.
-const SMALL: usize = 512;
+/// Larger values are not kept.
+const KEPT_VALUE: usize = 512;
 
-impl Seen {
-    /// The version at `ts` was seen, a tombstone if it has no value; none if that is zero.
-    pub fn new(ts: Timestamp, value: Option<&Bytes>, upto: Timestamp, stamp: Stamp) -> Seen {
-        let is_small = value.is_none_or(|value| value.len() <= SMALL);
-        let version = (!ts.is_zero() && is_small).then(|| Superseded { ts: ts.0, value: value.cloned() });
-        Seen { ts, upto, stamp, version }
-    }
-}
+/// Versions that a transaction keeps at most, with so much counted for each beside its value: they take memory until
+/// the commit, and then room in a command whose size is chosen by what is written.
+const KEPT_BYTES: usize = 16 << 10;
+const KEPT_OVERHEAD: usize = 32;
 
 /// A lock held.
 #[derive(Clone, Debug)]
@@ -57,6 +53,8 @@ pub struct HeldLocks {
     locks: Vec<HeldLock>,
     /// Positions by hash, once there are more than a [`FEW`].
     index: HashTable<u32>,
+    /// Of the versions that were kept.
+    kept: usize,
 }
 
 impl HeldLocks {
@@ -82,6 +80,24 @@ impl HeldLocks {
             Some(lock) => lock.strength = strength,
             None => self.add(HeldLock { key, hash, strength, seen: None }),
         }
+    }
+
+    /// `seen` was found on `key`, which is held exclusively, with this value; a tombstone, or nothing, has none. What
+    /// was seen first counts.
+    pub fn saw(&mut self, key: &[u8], hash: KeyHash, seen: Seen, value: Option<&Bytes>) {
+        let position = self.position(key, hash).expect("it was locked before it was read");
+        let lock = &mut self.locks[position];
+        if lock.seen.is_some() {
+            return;
+        }
+        let len = value.map_or(0, Bytes::len);
+        let is_kept =
+            !seen.ts.is_zero() && len <= KEPT_VALUE && self.kept + len + KEPT_OVERHEAD <= KEPT_BYTES;
+        if is_kept {
+            self.kept += len + KEPT_OVERHEAD;
+        }
+        let version = is_kept.then(|| Superseded { ts: seen.ts.0, value: value.cloned() });
+        lock.seen = Some(Seen { version, ..seen });
     }
 
     /// Adds a lock that is not there yet.

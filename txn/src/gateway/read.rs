@@ -80,9 +80,8 @@ impl Txn {
         }
         self.statement_has_read = true;
         let value = found.exists.then(|| Bytes::copy_from_slice(&self.scratch));
-        let upto = self.read_ts;
-        let lock = self.locks.find_mut(key, hash).expect("just locked");
-        lock.seen.get_or_insert_with(|| Seen::new(found.ts, value.as_ref(), upto, found.stamp));
+        let seen = Seen { ts: found.ts, upto: self.read_ts, stamp: found.stamp, version: None };
+        self.locks.saw(key, hash, seen, value.as_ref());
         Ok(value)
     }
 

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite, Superseded, VersionWrite};
+use cairn_kv::effects::{EFFECTS_FORMAT, Effects, RawWrite, VersionWrite};
 use cairn_kv::mvcc::TxnId;
 use cairn_kv::{Timestamp, local_keys, mvcc};
 
@@ -36,11 +36,6 @@ use crate::gateway::held_locks::{HeldLock, Seen};
 use crate::gateway::read_set::ReadSet;
 use crate::wire::NodeId;
 use crate::{Isolation, LockStrength, TxnError};
-
-/// Superseded versions that a command carries at most, with so much counted for the frame of each: a large transaction
-/// is cut, or goes through intents, by the size of what it writes.
-const SUPERSEDED_BYTES: usize = 16 << 10;
-const SUPERSEDED_OVERHEAD: usize = 32;
 
 /// What identifies a transaction in what it writes.
 #[derive(Clone, Debug)]
@@ -302,25 +297,18 @@ impl Leaseholder {
 
     fn evaluate(&self, writes: Vec<KeyWrite>, identity: &TxnIdentity, commit_ts: Timestamp) -> Effects {
         let trusted = !self.faults.no_validation;
-        let mut room = SUPERSEDED_BYTES;
-        let mut carry = |version: &Superseded| {
-            let bytes = version.value.as_ref().map_or(0, Bytes::len) + SUPERSEDED_OVERHEAD;
-            let fits = bytes <= room;
-            room = room.saturating_sub(bytes);
-            fits
-        };
         let writes = writes.into_iter().map(|write| {
-            let seen = write.seen.filter(|_| trusted);
             assert!(
-                seen.as_ref().is_none_or(|seen| seen.ts < commit_ts),
+                write.seen.as_ref().is_none_or(|seen| seen.ts < commit_ts),
                 "a commit is above what it supersedes (R5)"
             );
+            let seen = write.seen.filter(|_| trusted);
             VersionWrite {
                 key: write.key,
                 ts: commit_ts.0,
                 value: write.values.last().expect("an entry has a value").1.value().cloned(),
                 fresh: seen.as_ref().is_some_and(|seen| seen.ts.is_zero()),
-                supersedes: seen.and_then(|seen| seen.version).filter(&mut carry),
+                supersedes: seen.and_then(|seen| seen.version),
             }
         });
         Effects {

@@ -437,8 +437,8 @@ impl Leaseholder {
         self.expect(step.node, step.expected.filter(|_| draws))?;
         let value = found.exists.then(|| Bytes::from(value));
         if !found.newer {
-            let lock = locks.find_mut(&key, hash).expect("just locked");
-            lock.seen.get_or_insert_with(|| Seen::new(found.ts, value.as_ref(), upto, found.stamp));
+            let seen = Seen { ts: found.ts, upto, stamp: found.stamp, version: None };
+            locks.saw(&key, hash, seen, value.as_ref());
         }
         let (ts, read_ts) = (found.ts.0, read_ts.0);
         Ok(Outcome::Locked(Locked { value, ts, newer: found.newer, is_own: false, read_ts }))
