@@ -48,6 +48,8 @@ pub(crate) struct Cluster {
     is_quiet: AtomicBool,
     /// It is not so any more.
     stirred: Arc<Notify>,
+    /// The log's queue has work.
+    pub(crate) work_waits: Arc<Notify>,
 }
 
 impl Cluster {
@@ -61,6 +63,7 @@ impl Cluster {
             tick_waits: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
             stirred: Arc::default(),
+            work_waits: Arc::default(),
         }
     }
 
@@ -225,14 +228,16 @@ fn send(inner: &Inner, to: NodeId, message: &LivenessMessage) {
     inner.env.transport.send(to, Channel::Liveness, message.encode_to_vec().into());
 }
 
-/// Hands what arrives, and that time passes, to the log's driver, and drives where the log is idle: on a thread of its
-/// own, which reads the streams of the other stores too, so that a follower's part in a commit wakes nobody else.
+/// Drives the log with what arrives, with what this store's own tasks have queued, and with time that passes: on a
+/// thread of its own, which reads the streams of the other stores too, so that a follower's part in a commit wakes nobody
+/// else.
 async fn receive(weak: Weak<Inner>) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
     let mut last_tick = env.clock.monotonic_nanos();
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let stirred = Arc::clone(&inner.cluster.stirred);
+        let work_waits = Arc::clone(&inner.cluster.work_waits);
         let is_quiet = inner.cluster.is_quiet.load(Ordering::Relaxed);
         drop(inner);
         let between = if is_quiet { QUIET_TICK } else { TICK }.as_nanos() as u64;
@@ -241,6 +246,11 @@ async fn receive(weak: Weak<Inner>) {
             biased;
             frame = env.transport.receive(Channel::Raft) => Some(frame),
             () = stirred.notified() => continue,
+            () = work_waits.notified() => {
+                // Sees what has arrived, which goes before.
+                env.runtime.yield_now().await;
+                env.transport.receive(Channel::Raft).now_or_never()
+            }
             () = env.runtime.sleep(Duration::from_nanos(pause)) => None,
         };
         let Some(inner) = weak.upgrade() else { return };
@@ -265,11 +275,16 @@ async fn receive(weak: Weak<Inner>) {
                 work.push(Work::Tick);
             }
         }
-        inner.hand_in(work).await;
+        inner.hand_in(work);
+        inner.drive().await;
         // What the stores that it leads answer is waited for.
         if is_unhurried && bytes < FRAME_BYTES && !inner.leads() {
             drop(inner);
-            env.runtime.sleep(GATHER).await;
+            tokio::select! {
+                biased;
+                () = work_waits.notified() => work_waits.notify_one(),
+                () = env.runtime.sleep(GATHER) => {}
+            }
         }
     }
 }

@@ -6,6 +6,10 @@
 //! thread; under load one sync serves many. After a few batches the driver, whose own caller waits
 //! too, hands the seat to one of those in the queue.
 //!
+//! Where there are other stores one task drives, which reads their messages too, on a thread of its own
+//! ([`crate::cluster`]): a commit waits for another store's answer in any case, which wakes that thread, and the workers,
+//! of which no sync takes one away, answer others meanwhile.
+//!
 //! The seat always has exactly one place: idle in the queue, in the hands of a driver, or on its
 //! way to a waiter. A driver's future that is dropped goes on as a task of its own, so what is half
 //! written is completed and nobody hangs. A seat that is dropped all the same (a panic, a runtime
@@ -167,20 +171,25 @@ impl Truncations {
 }
 
 impl Inner {
-    /// Queues work that nobody waits for, and drives if the log is idle.
-    pub(crate) async fn hand_in(self: &Arc<Self>, work: impl IntoIterator<Item = Work>) {
+    /// Queues work that nobody waits for, for whoever drives next.
+    pub(crate) fn hand_in(&self, work: impl IntoIterator<Item = Work>) {
+        let mut queue = self.queue.lock();
+        if queue.failed {
+            return;
+        }
+        for work in work {
+            // What is dropped here is sent again.
+            if !matches!(work, Work::Receive { .. }) || queue.received_bytes <= MAX_RECEIVED_BYTES {
+                queue.received_bytes += work.received_bytes();
+                queue.work.push_back(work);
+            }
+        }
+    }
+
+    /// Drives one batch, if there is work and nobody drives.
+    pub(crate) async fn drive(self: &Arc<Self>) {
         let core = {
             let mut queue = self.queue.lock();
-            if queue.failed {
-                return;
-            }
-            for work in work {
-                // What is dropped here is sent again.
-                if !matches!(work, Work::Receive { .. }) || queue.received_bytes <= MAX_RECEIVED_BYTES {
-                    queue.received_bytes += work.received_bytes();
-                    queue.work.push_back(work);
-                }
-            }
             if queue.work.is_empty() { None } else { queue.idle.take() }
         };
         if let Some(core) = core {
@@ -206,7 +215,12 @@ impl Inner {
                 return Err(ProposeError::Unavailable(reason));
             }
             queue.work.push_back(work);
-            queue.idle.take()
+            if self.cluster.has_met() {
+                self.cluster.work_waits.notify_one();
+                None
+            } else {
+                queue.idle.take()
+            }
         };
         if let Some(core) = core {
             Seat::new(Arc::clone(self), core).drive_inline().await;
@@ -276,6 +290,10 @@ impl Seat {
                 self.fail(&error.to_string());
                 return;
             }
+            if self.inner.cluster.has_met() {
+                // Messages of other stores come before the next batch.
+                break;
+            }
         }
         self.hand_over();
     }
@@ -297,8 +315,17 @@ impl Seat {
         !batch.is_empty()
     }
 
-    /// Gives the seat to the first in the queue who still waits; to a task if none does.
+    /// Gives the seat to the first in the queue who still waits; to a task if none does. Where there are other stores,
+    /// to whoever reads their messages.
     fn hand_over(mut self) {
+        if self.inner.cluster.has_met() {
+            let mut queue = self.inner.queue.lock();
+            queue.idle = self.core.take();
+            if !queue.work.is_empty() {
+                self.inner.cluster.work_waits.notify_one();
+            }
+            return;
+        }
         let mut offered = 0;
         loop {
             let waiter = {

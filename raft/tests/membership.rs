@@ -4,8 +4,11 @@ mod support;
 
 use std::sync::Arc;
 
+use cairn_kv::engine::{Cf, Engine};
+use cairn_kv::local_keys;
 use cairn_kv::seam::NodeId;
-use cairn_kv::sim::{Link, SimRng};
+use cairn_kv::sim::{Link, Machine, SimRng};
+use cairn_raft::debug::dump_log;
 use cairn_raft::store::FIRST_RANGE;
 use cairn_raft::{Faults, ReplicaProgress, Store};
 
@@ -85,10 +88,7 @@ async fn grow(world: &World, voters: &[NodeId], limit_ms: u64) {
             match outcome {
                 Some(Ok(())) => return,
                 Some(Err(error)) => {
-                    let seen = match world.store(leader) {
-                        Some(store) => store.progress(FIRST_RANGE).await,
-                        None => None,
-                    };
+                    let seen = world.progress(leader).await;
                     refused = format!("{error}; {seen:?}");
                     break;
                 }
@@ -278,6 +278,70 @@ fn a_crash_of_the_receiver_at_any_operation_is_recovered_from() {
         crashes += world.crashes.get();
     }
     assert!(crashes > 40 + 30, "{crashes} crashes");
+}
+
+/// What is left of a snapshot on a machine that has crashed.
+fn what_is_left(machine: &Machine) -> String {
+    let staged = machine.engine.staged().expect("readable").len();
+    let mut log = String::new();
+    // A record that was torn by the crash ends it.
+    let _ = dump_log(&*machine.env.seams().disk, &mut log);
+    let marker = match (log.rfind("becomes snapshot"), log.rfind("is flushed behind its marker")) {
+        (None, _) => "no marker",
+        (begun, ended) if begun > ended => "a marker",
+        _ => "an ended marker",
+    };
+    let mut state = Vec::new();
+    let key = local_keys::range_state(FIRST_RANGE);
+    let is_flushed = machine.engine.get_flushed(Cf::Local, &key, &mut state).expect("readable");
+    let engine = if is_flushed { "the snapshot's state" } else { "nothing" };
+    format!("{staged} tables staged, {marker} in the log, {engine} in the engine")
+}
+
+/// The steps of a replica that goes over to a snapshot (R9, `raft/src/snapshot`): what is durable when the receiver's
+/// store crashes at each of its operations.
+struct SnapshotScript;
+
+impl goldenscript::Runner for SnapshotScript {
+    type Command = goldenscript::Command;
+
+    fn run(
+        &mut self,
+        command: &goldenscript::Command,
+        _: &goldenscript::Context,
+    ) -> Result<String, Box<dyn std::error::Error>> {
+        // receive crashes=N: one run for each of the receiver's first N operations, at which it crashes. It recovers, and
+        // ends with what the sender has.
+        let mut args = command.consume_args();
+        let crashes: u32 = args.take_key("crashes").ok_or("how many?")?.parse()?;
+        args.reject_next()?;
+        let mut lines: Vec<(u32, u32, String)> = Vec::new();
+        for operation in 0..crashes {
+            let mut world = small_snapshots(World::joining(7, Faults::default(), 2));
+            world.describe = Some(what_is_left);
+            world.run(async {
+                world.up().await;
+                fill(&world, 0, 100).await;
+                world.machines[1].env.crash_after_operations(operation);
+                grow(&world, &[1, 2], 20_000).await;
+                world.calm();
+                world.leader(5_000).await;
+                assert_equal(&world, &[0, 1]).await;
+            });
+            let left = world.described.borrow().first().cloned().unwrap_or("it was done".into());
+            match lines.last_mut() {
+                Some((_, last, known)) if *known == left => *last = operation,
+                _ => lines.push((operation, operation, left)),
+            }
+        }
+        let line = |(first, last, left): (u32, u32, String)| format!("{first} to {last}: {left}\n");
+        Ok(lines.into_iter().map(line).collect())
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_of_a_snapshot() -> Result<(), Box<dyn std::error::Error>> {
+    Ok(goldenscript::run(&mut SnapshotScript, "tests/snapshot_script")?)
 }
 
 #[test]

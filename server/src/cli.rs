@@ -199,7 +199,7 @@ pub fn main() -> ExitCode {
         }
         Command::Demo { nodes, log_level } => {
             log_to_stderr(log_level);
-            runtime().and_then(|runtime| runtime.block_on(demo(nodes.into())))
+            runtime(false).and_then(|runtime| runtime.block_on(demo(nodes.into())))
         }
         Command::Debug(command) => run_debug(command),
         Command::Version => {
@@ -236,7 +236,7 @@ fn start(args: StartArgs) -> Result<()> {
         max_connections: args.max_connections.or(file.max_connections).unwrap_or(defaults.max_connections),
     };
     log_to_stderr(args.log_level.or(file.log_level).unwrap_or(LogLevel::Info));
-    runtime()?.block_on(serve(&config))
+    runtime(config.join.is_empty())?.block_on(serve(&config))
 }
 
 async fn serve(config: &NodeConfig) -> Result<()> {
@@ -381,11 +381,13 @@ async fn demo(count: usize) -> Result<()> {
     }
 }
 
-/// Workers outnumber the cores: a commit blocks its worker for one sync of the log (DESIGN §3).
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
+/// Workers outnumber the cores. Of a node that is alone by far: a commit blocks its worker for one sync of the log
+/// (DESIGN §3). Where there are others, syncs have a thread of their own, and each worker more is one more to be woken in
+/// vain.
+pub fn runtime(is_alone: bool) -> Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads((2 * cores).max(4))
+        .worker_threads(if is_alone { (2 * cores).max(4) } else { cores + 1 })
         .thread_name("cairn")
         .enable_all()
         .build()

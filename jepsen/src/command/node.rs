@@ -43,7 +43,7 @@ pub struct Arguments {
 /// Runs the node until it fails, is told to end by SIGTERM, or nobody gives orders any more.
 pub fn run(arguments: &Arguments) -> ExitCode {
     log_to_stderr(LogLevel::Info);
-    let result = runtime().and_then(|runtime| runtime.block_on(serve(arguments)));
+    let result = runtime(false).and_then(|runtime| runtime.block_on(serve(arguments)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

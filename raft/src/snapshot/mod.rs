@@ -290,7 +290,8 @@ pub(crate) async fn run(weak: Weak<Inner>) {
                 Ok(send::Step::Ended { staged }) => {
                     let shipping = sending.take().expect("it is under way").into_shipping();
                     inner.desk.state.lock().is_sending = false;
-                    inner.hand_in([shipping.outcome(staged)]).await;
+                    inner.hand_in([shipping.outcome(staged)]);
+                    inner.cluster.work_waits.notify_one();
                     continue;
                 }
                 Err(error) => {

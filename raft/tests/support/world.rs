@@ -7,7 +7,7 @@ use std::time::Duration;
 use cairn_kv::seam::{Clock, NodeId, Runtime};
 use cairn_kv::sim::{Env, Link, Machine, SimNetwork};
 use cairn_raft::store::FIRST_RANGE;
-use cairn_raft::{Faults, Founding, ProposeError, Store, StoreConfig};
+use cairn_raft::{Faults, Founding, ProposeError, ReplicaProgress, Store, StoreConfig};
 
 use super::small;
 
@@ -27,6 +27,10 @@ pub struct World {
     stores: RefCell<Vec<Option<Arc<Store>>>>,
     pub config: StoreConfig,
     pub crashes: Cell<u32>,
+    /// Says of a machine that has just crashed what is left on it.
+    pub describe: Option<fn(&Machine) -> String>,
+    /// What was said.
+    pub described: RefCell<Vec<String>>,
 }
 
 impl World {
@@ -53,6 +57,8 @@ impl World {
             founded_with,
             config: StoreConfig { hlc_lead_micros: 50_000, faults, ..small() },
             crashes: Cell::new(0),
+            describe: None,
+            described: RefCell::default(),
         }
     }
 
@@ -62,6 +68,9 @@ impl World {
         let crashed = |node: usize| {
             self.crashes.set(self.crashes.get() + 1);
             self.stores.borrow_mut()[node] = None;
+            if let Some(describe) = self.describe {
+                self.described.borrow_mut().push(describe(&self.machines[node]));
+            }
         };
         match self.outside.run_beside(&envs, crashed, future) {
             Ok(output) => output,
@@ -209,6 +218,22 @@ impl World {
             self.sleep(1).await;
         }
         false
+    }
+
+    /// How far the range's replicas have come, asked as a task of the node, so that it shares its fate. `None`: it does not
+    /// lead, has crashed, or says nothing.
+    pub async fn progress(&self, node: usize) -> Option<Vec<ReplicaProgress>> {
+        let store = self.store(node)?;
+        let outcome = Arc::new(parking_lot::Mutex::new(None));
+        let slot = Arc::clone(&outcome);
+        self.spawn(node, async move { *slot.lock() = Some(store.progress(FIRST_RANGE).await) });
+        for _ in 0..1_000 {
+            if let Some(progress) = outcome.lock().take() {
+                return progress;
+            }
+            self.sleep(1).await;
+        }
+        None
     }
 
     /// Writes through whoever leads, as a task of that node, so that it shares its fate. `None`: the node
