@@ -20,8 +20,8 @@ use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
 use crate::RangeId;
 use crate::closed::Told;
 use crate::command::{
-    Body, LOCAL_FORMAT, LeaseGrant, Payload, RangeDescriptor, RangeState, encode_change, encode_lease,
-    lease_position, set_lease_index,
+    Body, LOCAL_FORMAT, LeaseGrant, Payload, RangeDescriptor, RangeState, encode_change, encode_command,
+    encode_lease, lease_position, set_lease_index,
 };
 use crate::entries::RangeLog;
 use crate::fortify::{Following, Fortification};
@@ -354,6 +354,7 @@ impl Replica {
         let (mut index, term) = (self.raw.raft.raft_log.last_index(), self.raw.raft.term);
         let before = self.pending.len();
         let mut entries = Vec::with_capacity(gathered.len());
+        let repeated = self.earlier_proposal(index);
         for Gathered { payload, effects, reply } in gathered {
             index += 1;
             entries.push(Entry { data: payload, ..Entry::default() });
@@ -363,6 +364,7 @@ impl Replica {
             }
             self.pending.push_back(Pending { index, term, effects, reply });
         }
+        entries.extend(repeated);
         if let Err(error) = self.step_proposal(entries) {
             for pending in self.pending.drain(before..) {
                 let reason = format!("range {} refuses proposals: {error}", self.range);
@@ -370,6 +372,26 @@ impl Replica {
             }
         }
         true
+    }
+
+    /// The planted bug of forwarding: raft-rs sends it to whoever leads, as far as this replica knows.
+    fn forward(&mut self, effects: &Effects) {
+        let entries =
+            vec![Entry { data: encode_command(self.state.lease_sequence, effects), ..Entry::default() }];
+        let propose = MessageType::MsgPropose as i32;
+        // There may be no leader.
+        let _ = self.raw.step(Message { msg_type: propose, from: self.id, entries, ..Message::default() });
+    }
+
+    /// The planted bug of proposing twice: a command a few entries before `index`.
+    fn earlier_proposal(&self, index: u64) -> Option<Entry> {
+        if !self.faults.propose_twice {
+            return None;
+        }
+        let (payload, kind) = self.raw.store().payload(index.checked_sub(3)?)?;
+        let is_command = kind == EntryType::EntryNormal as i32
+            && matches!(Payload::decode(payload), Ok(Payload { body: Body::Command(_), .. }));
+        is_command.then(|| Entry { data: payload.to_vec(), ..Entry::default() })
     }
 
     /// Whether `store` is where the replica of that number is; one that is not known yet is believed.
@@ -429,6 +451,7 @@ impl Replica {
                     return Ok(());
                 }
             }
+            MessageType::MsgPropose if self.faults.forward_proposals && self.leads() => {}
             // Forwarded proposals among them (R7).
             _ => return Ok(()),
         }
@@ -1153,7 +1176,9 @@ impl Replica {
 
     /// R7: a command applies only under the lease it was evaluated under and only once.
     fn admits(&self, lease_sequence: u64, lease_index: u64) -> bool {
-        lease_sequence == self.state.lease_sequence && lease_index > self.state.lease_index
+        self.faults.forward_proposals
+            || lease_sequence == self.state.lease_sequence
+                && (lease_index > self.state.lease_index || self.faults.propose_twice)
     }
 
     fn apply_lease(&mut self, previous: u64, grant: LeaseGrant, term: u64) -> Outcome {
@@ -1190,6 +1215,9 @@ impl Replica {
             assert!(pending.term <= term, "a term ends before a proposal of a later one is made");
             if (pending.term, pending.index) == (term, index) {
                 return Some(pending);
+            }
+            if self.faults.forward_proposals && !self.leads() {
+                self.forward(&pending.effects);
             }
             pending.reply.send(Err(superseded(self.range)));
         }

@@ -128,6 +128,11 @@ pub struct Faults {
     pub keep_old_voters: bool,
     /// What is committed is not recorded with entries.
     pub forget_commits: bool,
+    /// A replica that leads no longer hands what was proposed to it to whoever does, and a command applies whatever
+    /// lease it was evaluated under.
+    pub forward_proposals: bool,
+    /// A leader proposes each command again a little later, and a command applies however often it comes.
+    pub propose_twice: bool,
     /// A snapshot leaves the superseded versions out.
     pub snapshot_without_history: bool,
     /// A snapshot is ingested without a marker that has recovery do it again.

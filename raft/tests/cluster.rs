@@ -436,6 +436,8 @@ fn planted_bugs_are_found() {
         Faults { serve_beyond_support: true, ..none },
         Faults { ignore_promises: true, ..none },
         Faults { lease_of_older_term: true, ..none },
+        Faults { propose_twice: true, ..none },
+        Faults { forward_proposals: true, ..none },
     ] {
         let found = (0..40).any(|seed| {
             let run = std::panic::AssertUnwindSafe(|| misfortune(&World::new(seed, faults), false));

@@ -57,6 +57,10 @@ pub enum Plant {
     OwnSnapshots,
     /// Reads are not recorded in the timestamp cache.
     NoTimestampCache,
+    /// Proposals are forwarded to the leader, and apply under any lease.
+    ForwardProposals,
+    /// Commands are proposed again, and apply each time.
+    ProposeTwice,
 }
 
 /// One simulation of a cluster.
@@ -204,6 +208,8 @@ fn configs(plant: Option<Plant>) -> (StoreConfig, DbConfig) {
         Some(Plant::HlcBack) => store.faults.hlc_back_after_restart = true,
         Some(Plant::OwnSnapshots) => db.faults.own_snapshots = true,
         Some(Plant::NoTimestampCache) => db.faults.no_timestamp_cache = true,
+        Some(Plant::ForwardProposals) => store.faults.forward_proposals = true,
+        Some(Plant::ProposeTwice) => store.faults.propose_twice = true,
     }
     (store, db)
 }
