@@ -160,6 +160,94 @@ async fn a_change_of_a_row_that_waits_for_a_schema_change_goes_by_the_new_schema
     }
 }
 
+/// Two nodes without the lease insert again and again into a table without a key while that changes, from any node: what
+/// was inserted is there, in all indexes, and nobody fails, nor is a change kept waiting for anything but transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_changes_under_nodes_that_insert_into_it() {
+    let root = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(root.path(), 3);
+    let leader = cluster.leader();
+    let changes = [0, 1, 2].map(|at| &cluster.nodes[(leader + at) % 3]);
+    let mut clients = Vec::new();
+    for node in changes {
+        clients.push(node.connect().await);
+    }
+    clients[0].batch_execute("CREATE TABLE t (a int, b int DEFAULT 5)").await.unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let insert = async |node: &Node, by: i32| {
+        let client = node.connect().await;
+        let mut number = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            number += 1;
+            let in_block = number % 3 == 0;
+            if in_block {
+                client.batch_execute("BEGIN").await.unwrap();
+            }
+            let value = by * 100_000 + number;
+            assert_eq!(client.execute("INSERT INTO t (a) VALUES ($1)", &[&value]).await.unwrap(), 1);
+            if in_block {
+                client.batch_execute("COMMIT").await.unwrap();
+            }
+        }
+        number
+    };
+    let change = async {
+        let mut longest = Duration::ZERO;
+        for round in 0..24 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let sql = match round % 4 {
+                0 => "CREATE INDEX i ON t (a)",
+                1 => "ALTER TABLE t ADD COLUMN c int NOT NULL DEFAULT 7",
+                2 => "ALTER TABLE t DROP COLUMN c",
+                _ => "DROP INDEX i",
+            };
+            let begun = Instant::now();
+            clients[round % 3].batch_execute(sql).await.unwrap();
+            longest = longest.max(begun.elapsed());
+            if round % 4 == 0 {
+                // What goes into the index from now on, and what was there before.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let (all, indexed) = ("SELECT count(*) FROM t", "SELECT count(*) FROM t WHERE a > 0");
+                let sql = format!(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ; {all}; SET LOCAL enable_seqscan = off; {indexed}; COMMIT"
+                );
+                let found = clients[(round + 1) % 3].simple_query(&sql).await.unwrap();
+                let counts: Vec<_> = found
+                    .iter()
+                    .filter_map(|m| match m {
+                        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+                        _ => None,
+                    })
+                    .collect();
+                assert_eq!(counts[0], counts[1], "round {round}");
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        longest
+    };
+    let (first, second, longest) = tokio::join!(insert(changes[1], 1), insert(changes[2], 2), change);
+    assert!(longest < Duration::from_secs(5), "a change took {longest:?}");
+    assert!(first > 200 && second > 200, "{first} and {second} rows");
+    assert_eq!(count(changes[0], "t").await, i64::from(first + second));
+
+    // A transaction that has inserted keeps a change waiting, and nothing else does.
+    let away = changes[1].connect().await;
+    for _ in 0..20 {
+        away.execute("INSERT INTO t (a) VALUES (1)", &[]).await.unwrap();
+    }
+    away.batch_execute("BEGIN; INSERT INTO t (a) VALUES (1)").await.unwrap();
+    let begun = Instant::now();
+    let committing = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        away.batch_execute("COMMIT").await.unwrap();
+    };
+    let (changed, ()) = tokio::join!(clients[2].batch_execute("ALTER TABLE t ADD COLUMN d int"), committing);
+    changed.unwrap();
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(700) && took < Duration::from_secs(2), "{took:?}");
+    away.execute("INSERT INTO t (a, d) VALUES (1, 2)", &[]).await.unwrap();
+}
+
 /// A follower that was killed has what it missed when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_killed_comes_back_and_catches_up() {

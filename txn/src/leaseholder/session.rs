@@ -155,13 +155,13 @@ impl Gateways {
         if let Some(session) = entry.sessions.get(&txn.number) {
             return Found::Session(Arc::clone(session));
         }
-        let answer =
-            entry.answers.iter().find(|(number, step, _)| (*number, *step) == (txn.number, txn.step));
-        if let Some((_, _, answer)) = answer {
+        let has_ended = entry.ended.contains(txn.number);
+        let named = |(number, step, _): &&(u64, u64, Outcome)| (*number, *step) == (txn.number, txn.step);
+        if has_ended && let Some((_, _, answer)) = entry.answers.iter().rev().find(named) {
             return Found::Answered(answer.clone());
         }
         match begin {
-            Some(begin) if txn.step == 1 && !entry.ended.contains(txn.number) => {
+            Some(begin) if txn.step == 1 && !has_ended => {
                 let session = Arc::new(Session::new(begin()));
                 entry.sessions.insert(txn.number, Arc::clone(&session));
                 Found::Session(session)
