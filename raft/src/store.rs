@@ -366,8 +366,8 @@ impl Store {
     }
 
     /// Replicates and applies a command evaluated under `lease`; completes once applied here. On an
-    /// idle store the caller itself steps Raft, syncs and applies (inline group commit); under
-    /// load it joins a batch. Dropping the future does not take the command back.
+    /// idle store that is alone the caller itself steps Raft, syncs and applies (inline group commit);
+    /// under load, and where there are other stores, it joins a batch. Dropping the future does not take the command back.
     pub async fn propose(
         &self,
         range: RangeId,

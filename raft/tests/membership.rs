@@ -257,26 +257,30 @@ fn a_snapshot_arrives_whatever_crashes_or_is_lost_meanwhile() {
     }
 }
 
+/// A store takes a snapshot, crashes at one of its operations meanwhile, recovers, and ends with what the sender has, also
+/// after one more crash.
+fn received(operation: u32) -> World {
+    let mut world = small_snapshots(World::joining(7, Faults::default(), 2));
+    world.describe = Some(what_is_left);
+    world.run(async {
+        world.up().await;
+        fill(&world, 0, 100).await;
+        // Its next operations are those of receiving and going over to the snapshot.
+        world.machines[1].env.crash_after_operations(operation);
+        grow(&world, &[1, 2], 20_000).await;
+        world.calm();
+        world.leader(5_000).await;
+        assert_equal(&world, &[0, 1]).await;
+        world.crash(1);
+        world.start(1).await;
+        assert_equal(&world, &[0, 1]).await;
+    });
+    world
+}
+
 #[test]
 fn a_crash_of_the_receiver_at_any_operation_is_recovered_from() {
-    let mut crashes = 0;
-    for operation in 0..40 {
-        let world = small_snapshots(World::joining(7, Faults::default(), 2));
-        world.run(async {
-            world.up().await;
-            fill(&world, 0, 100).await;
-            // Its next operations are those of receiving and going over to the snapshot.
-            world.machines[1].env.crash_after_operations(operation);
-            grow(&world, &[1, 2], 20_000).await;
-            world.calm();
-            world.leader(5_000).await;
-            assert_equal(&world, &[0, 1]).await;
-            world.crash(1);
-            world.start(1).await;
-            assert_equal(&world, &[0, 1]).await;
-        });
-        crashes += world.crashes.get();
-    }
+    let crashes: u32 = (0..40).map(|operation| received(operation).crashes.get()).sum();
     assert!(crashes > 40 + 30, "{crashes} crashes");
 }
 
@@ -317,17 +321,7 @@ impl goldenscript::Runner for SnapshotScript {
         args.reject_next()?;
         let mut lines: Vec<(u32, u32, String)> = Vec::new();
         for operation in 0..crashes {
-            let mut world = small_snapshots(World::joining(7, Faults::default(), 2));
-            world.describe = Some(what_is_left);
-            world.run(async {
-                world.up().await;
-                fill(&world, 0, 100).await;
-                world.machines[1].env.crash_after_operations(operation);
-                grow(&world, &[1, 2], 20_000).await;
-                world.calm();
-                world.leader(5_000).await;
-                assert_equal(&world, &[0, 1]).await;
-            });
+            let world = received(operation);
             let left = world.described.borrow().first().cloned().unwrap_or("it was done".into());
             match lines.last_mut() {
                 Some((_, last, known)) if *known == left => *last = operation,
