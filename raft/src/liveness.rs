@@ -409,7 +409,12 @@ impl Terms {
     /// forbids to campaign and vote.
     pub fn is_free(&self, now: Now) -> bool {
         let duration = self.config.support.as_nanos() as u64;
-        now.hlc > self.promised_before && now.nanos >= self.started_nanos + duration
+        self.is_free_by_what_was_kept(now) && now.nanos >= self.started_nanos + duration
+    }
+
+    /// The first half of [`Terms::is_free`].
+    pub fn is_free_by_what_was_kept(&self, now: Now) -> bool {
+        now.hlc > self.promised_before
     }
 }
 

@@ -104,7 +104,7 @@ impl Default for Founding {
 pub struct Faults {
     /// The log is written but never synced.
     pub skip_sync: bool,
-    /// Promises of support are made before they are durable.
+    /// Promises of support are made before they are durable, and a restarted store goes by what was kept of them alone.
     pub skip_support_sync: bool,
     /// A proposal is answered when it is in the leader's hands, whoever else has it.
     pub answer_before_quorum: bool,

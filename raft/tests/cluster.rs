@@ -233,8 +233,13 @@ fn two_serve_after_a_restart(seed: u64, faults: Faults) -> bool {
 #[test]
 fn a_restarted_store_keeps_what_it_promised() {
     assert_eq!((0..20).find(|seed| two_serve_after_a_restart(*seed, Faults::default())), None);
-    let forgetful = Faults { free_after_restart: true, ..Faults::default() };
-    assert!((0..20).any(|seed| two_serve_after_a_restart(seed, forgetful)), "it can be told");
+    for forgetful in [
+        Faults { free_after_restart: true, ..Faults::default() },
+        Faults { skip_support_sync: true, ..Faults::default() },
+    ] {
+        let found = (0..40).find(|seed| two_serve_after_a_restart(*seed, forgetful));
+        assert!(found.is_some(), "{forgetful:?} cannot be told");
+    }
 }
 
 #[test]
