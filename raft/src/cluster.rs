@@ -129,28 +129,17 @@ pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile) {
 /// Asks for support, gives it and withdraws it, until the store has gone or failed.
 async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
-    let mut next_ask = 0;
+    let mut turns = BTreeMap::new();
     loop {
         let Some(inner) = weak.upgrade() else { return };
         if inner.queue.lock().failed {
             return;
         }
-        let heartbeat = inner.config.liveness.heartbeat;
-        let now = env.clock.monotonic_nanos();
-        if now >= next_ask {
-            next_ask = now + heartbeat.as_nanos() as u64;
-            if !inner.cluster.is_hung(now) {
-                let terms = inner.cluster.terms.read();
-                for peer in &*inner.cluster.peers.read() {
-                    send(&inner, *peer, &terms.ask(*peer, inner.now_for_liveness()));
-                }
-            }
-        }
+        let next_ask = ask_in_turn(&inner, &mut turns);
         // Support is withdrawn as soon as it has ended.
         let ends_in = inner.cluster.terms.read().ends_in(inner.now_for_liveness());
         drop(inner);
-        let until_ask = Duration::from_nanos(next_ask.saturating_sub(now));
-        let pause = env.runtime.sleep(until_ask.min(ends_in.unwrap_or(until_ask)));
+        let pause = env.runtime.sleep(next_ask.min(ends_in.unwrap_or(next_ask)));
         let mut frames = tokio::select! {
             biased;
             frame = env.transport.receive(Channel::Liveness) => vec![frame],
@@ -161,12 +150,34 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
             frames.push(frame);
         }
         let Some(inner) = weak.upgrade() else { return };
-        let changed = change_terms(&inner, &mut file, frames).await;
+        let changed = change_terms(&inner, &mut file, frames, &mut turns).await;
         if let Err(error) = changed {
             // A promise that cannot be kept must not be made, nor a read served by a clock that is wrong.
             inner.fail(&error);
         }
     }
+}
+
+/// When a store asks each other one next, monotonic nanoseconds.
+type Turns = BTreeMap<NodeId, u64>;
+
+/// Asks those for support whose turn it is; how long until it is the next one's.
+fn ask_in_turn(inner: &Inner, turns: &mut Turns) -> Duration {
+    let (heartbeat, now) = (inner.config.liveness.heartbeat, inner.now_for_liveness());
+    let peers = inner.cluster.peers.read();
+    turns.retain(|peer, _| peers.contains(peer));
+    let mut next_ask = now.nanos + heartbeat.as_nanos() as u64;
+    for peer in &*peers {
+        let next = turns.entry(*peer).or_insert(0);
+        if now.nanos >= *next {
+            *next = now.nanos + heartbeat.as_nanos() as u64;
+            if !inner.cluster.is_hung(now.nanos) {
+                send(inner, *peer, &inner.cluster.terms.read().ask(*peer, now));
+            }
+        }
+        next_ask = next_ask.min(*next);
+    }
+    Duration::from_nanos(next_ask - now.nanos)
 }
 
 /// Takes in messages, withdraws what has ended; makes durable what has changed, then says so. An error is
@@ -175,6 +186,7 @@ async fn change_terms(
     inner: &Arc<Inner>,
     file: &mut SupportFile,
     frames: Vec<(NodeId, Bytes)>,
+    turns: &mut Turns,
 ) -> Result<(), String> {
     let now = inner.now_for_liveness();
     let mut terms = inner.cluster.terms.read().clone();
@@ -213,6 +225,18 @@ async fn change_terms(
     let terms = inner.cluster.terms.read();
     for (_, fortification) in inner.leases.read().values() {
         fortification.update(&terms);
+    }
+    // Of two stores one asks of its own accord, and the other with its answers: three messages a heartbeat in place of
+    // four, and fewer wake-ups.
+    let (now, heartbeat) = (inner.now_for_liveness(), inner.config.liveness.heartbeat.as_nanos() as u64);
+    for (to, answer) in &mut answers {
+        if let Some(next) = turns.get_mut(to)
+            && *next <= now.nanos + heartbeat / 2
+            && !inner.cluster.is_hung(now.nanos)
+        {
+            *next = now.nanos + heartbeat * 5 / 4;
+            *answer = terms.ask_too(*to, *answer, now);
+        }
     }
     drop(terms);
     if has_withdrawn {

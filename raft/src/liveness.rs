@@ -51,12 +51,15 @@ pub struct LivenessMessage {
     /// The sender's wall clock, microseconds.
     #[prost(uint64, tag = "5")]
     pub wall_micros: u64,
-    /// Monotonic nanoseconds of the sender of the request; its answer repeats them.
+    /// Monotonic nanoseconds of the sender of the request.
     #[prost(uint64, tag = "6")]
     pub asked_nanos: u64,
     /// Until when the sender of the request knows to be supported, in the epoch it asks for; zero: not.
     #[prost(uint64, tag = "7")]
     pub heard_until: u64,
+    /// What the request had as `asked_nanos` that this answers.
+    #[prost(uint64, tag = "8")]
+    pub answered_nanos: u64,
 }
 
 /// Support of a store for an epoch.
@@ -256,6 +259,12 @@ impl Terms {
         self.incarnation
     }
 
+    /// An answer to `store` that asks for its support, too.
+    pub fn ask_too(&self, store: NodeId, answer: LivenessMessage, now: Now) -> LivenessMessage {
+        let (give, answered_nanos) = (answer.give, answer.answered_nanos);
+        LivenessMessage { give, answered_nanos, ..self.ask(store, now) }
+    }
+
     /// A request to `store` for support.
     pub fn ask(&self, store: NodeId, now: Now) -> LivenessMessage {
         let until = now.hlc.add_micros(self.config.support.as_micros() as u64).0;
@@ -288,13 +297,13 @@ impl Terms {
             self.measure(from, message, now);
         }
         let give = self.promise(from, message.ask?, Timestamp(message.heard_until), now)?;
-        Some(LivenessMessage { give: Some(give), asked_nanos: message.asked_nanos, ..self.message(now) })
+        Some(LivenessMessage { give: Some(give), answered_nanos: message.asked_nanos, ..self.message(now) })
     }
 
     /// The answer's sender looked at its wall clock at some time since the request: by what its clock is off
     /// whenever that was, it certainly is.
     fn measure(&mut self, from: NodeId, answer: &LivenessMessage, now: Now) {
-        let Some(trip) = now.nanos.checked_sub(answer.asked_nanos) else { return };
+        let Some(trip) = now.nanos.checked_sub(answer.answered_nanos) else { return };
         let (theirs, latest) = (answer.wall_micros, now.wall_micros);
         let earliest = latest.saturating_sub(trip / 1000);
         let micros = if theirs > latest { theirs - latest } else { earliest.saturating_sub(theirs) };
@@ -457,6 +466,19 @@ mod tests {
         let answer = b.receive(1, &a.ask(2, at(703)), at(704)).expect("an answer");
         a.receive(2, &answer, at(705));
         assert_eq!((b.supports(1), a.got(2).map(|g| g.epoch)), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn an_answer_may_ask_too() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let answer = b.receive(1, &a.ask(2, at(10)), at(15)).expect("an answer");
+        let back = a.receive(2, &b.ask_too(1, answer, at(15)), at(20)).expect("an answer");
+        assert_eq!(b.receive(1, &back, at(25)), None);
+        assert_eq!((a.supports(2), b.supports(1)), (Some(1), Some(1)));
+        let until = |ms: u64| Some(Timestamp::from_micros(ms * 1_000));
+        assert_eq!((a.got(2).map(|g| g.until), b.got(1).map(|g| g.until)), (until(510), until(515)));
+        // Each has measured its own round trip.
+        assert_eq!((a.offsets[&2].micros, b.offsets[&1].micros), (0, 0));
     }
 
     #[test]
