@@ -292,6 +292,13 @@ impl Store {
         self.inner.leaders.read().get(&range).copied()
     }
 
+    /// Whether the store of `node`, which has a replica of a range that this one has too, has not been heard of for as long
+    /// as support lasts.
+    pub fn is_silent(&self, node: NodeId) -> bool {
+        let cluster = &self.inner.cluster;
+        cluster.peers.read().contains(&node) && cluster.terms.read().supports(node).is_none()
+    }
+
     /// Tells from now on when [`Store::lease`] or [`Store::leaseholder_hint`] may have changed.
     pub fn lease_changes(&self) -> LeaseChanges {
         LeaseChanges::of(&self.inner.lease_notice)

@@ -387,6 +387,11 @@ impl http::Status for NodeStatus {
                 "Looks at the past served from here without the lease",
                 opened.db.follower_reads(),
             );
+            metrics.counter(
+                "transactions_resumed",
+                "Transactions of other nodes that went on when this node took the lease over",
+                opened.db.resumed_sessions(),
+            );
             metrics.gauge("memtable_bytes", "Bytes in memtables", engine.memtable_bytes);
             metrics.gauge("table_bytes", "Bytes of live table files", engine.table_bytes);
             metrics.gauge("block_cache_bytes", "Bytes in the block cache", cache.cache_usage() as u64);

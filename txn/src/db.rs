@@ -1,19 +1,21 @@
 //! A node's database handle: begins transactions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cairn_kv::Timestamp;
 use cairn_raft::Store;
 use cairn_raft::store::FIRST_RANGE;
 use parking_lot::RwLock;
+use prost::Message;
 
 use crate::gateway::remote::{Hints, RemoteLeaseholder, RemoteSession};
 use crate::leaseholder::propose::no_timestamp;
 use crate::leaseholder::watched::Watch;
 use crate::leaseholder::{Leaseholder, tenure};
 use crate::wire::calls::Calls;
-use crate::wire::{Body, CollectGarbage, Draw, Gateway, NodeId, Remote, Span};
+use crate::wire::{Body, CollectGarbage, Draw, Gateway, NodeId, Remote, Request, Span};
 use crate::{CancelToken, Txn, TxnError, TxnOptions};
 
 /// Settings of the transaction layer.
@@ -54,6 +56,10 @@ pub struct Faults {
     pub serve_after_tenure: bool,
     /// A gateway draws the snapshots of remote transactions from its own clock.
     pub own_snapshots: bool,
+    /// A gateway tells a new leaseholder of sessions that others may have had the locks of meanwhile.
+    pub resume_unsure: bool,
+    /// A leaseholder does not look whether a commit took effect under an earlier lease whose session goes on.
+    pub resume_unasked: bool,
 }
 
 impl Default for DbConfig {
@@ -77,6 +83,7 @@ pub struct Db {
     /// This node.
     pub(crate) node: NodeId,
     target: RwLock<Target>,
+    resumed: AtomicU64,
     /// The way to leaseholders elsewhere.
     pub(crate) link: Arc<RemoteLeaseholder>,
 }
@@ -128,7 +135,8 @@ impl Db {
     ) -> Result<Arc<Db>, TxnError> {
         let link = RemoteLeaseholder::new(Arc::clone(&store), remote, node, hints).await?;
         let target = RwLock::new(Target::Remote(Arc::clone(&link)));
-        Ok(Arc::new(Db { config, store, node, target, link }))
+        let resumed = AtomicU64::new(0);
+        Ok(Arc::new(Db { config, store, node, target, resumed, link }))
     }
 
     /// The nodes that may have the lease: all live ones but this one.
@@ -158,13 +166,31 @@ impl Db {
         leaseholder.end();
     }
 
-    /// Carries out an encoded request of another node's gateway and returns the encoded answer. The caller
+    /// Carries out an encoded request of another node and returns the encoded answer. The caller
     /// drives it to its end, whether or not somebody still waits for the answer.
     pub async fn serve(&self, request: Bytes) -> Bytes {
+        let request = Request::decode(request).ok();
+        if let Some(Request { gateway, body: Some(Body::Tell(tell)), .. }) = &request {
+            return self.link.tell(gateway.node, tell.lease, self.config.faults.resume_unsure);
+        }
         match self.target() {
             Target::Local(leaseholder) => leaseholder.serve(request).await,
             Target::Remote(link) => link.refuse(),
         }
+    }
+
+    /// Has `leaseholder` go on with the sessions of all gateways, save those of nodes that are dead.
+    pub(crate) async fn gather(&self, leaseholder: &Leaseholder) -> Result<(), TxnError> {
+        let is_asked = |node: &NodeId| !self.store.is_silent(*node) || self.config.faults.resume_unsure;
+        let others = self.link.contacts().into_iter().filter(is_asked);
+        let taken = leaseholder.gather(&self.link, others.chain([self.node]).collect()).await?;
+        self.resumed.fetch_add(taken, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Transactions of any gateway that have gone on here when this node took the lease over.
+    pub fn resumed_sessions(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
     }
 
     /// The gateway of `node` still waits for an answer.

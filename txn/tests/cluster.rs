@@ -177,10 +177,15 @@ fn a_lease_that_is_ceded_moves_within_a_tenth_of_a_second() {
     assert!(longest <= 100, "for {longest} ms nothing was committed");
 }
 
-/// Clients at every node, and everything that can happen to them, for some virtual seconds.
-fn misfortune(seed: u64, faults: Faults) -> Result<usize, Violation> {
+/// Clients at every node, and everything that can happen to them, for some virtual seconds. Returns transactions that have committed, and how many have
+/// outlived a lease, as far as the nodes know that have not died since.
+fn misfortune(seed: u64, faults: Faults) -> Result<(usize, u64), Violation> {
     let rng = Seeded::new(seed ^ 0x5eed);
-    let weather = Arc::new(Weather::of(&rng));
+    let mut weather = Weather::of(&rng);
+    if rng.below(2) == 0 {
+        weather.thinks_micros = 40_000;
+    }
+    let weather = Arc::new(weather);
     let config = DbConfig { max_buffer_bytes: weather.max_buffer_bytes, faults, ..DbConfig::default() };
     let cluster = Cluster::new(seed, config);
     let log = Arc::new(Log::default());
@@ -273,21 +278,26 @@ fn misfortune(seed: u64, faults: Faults) -> Result<usize, Violation> {
         let leader = cluster.leader(3_000).await;
         let engine = &*cluster.machines[leader].engine;
         assert_nothing_is_left(engine, &cluster.db(leader).expect("it leads"));
-        judge(&log, engine, weather.collects)
+        let resumed = (0..NODES).filter_map(|node| cluster.db(node)).map(|db| db.resumed_sessions()).sum();
+        judge(&log, engine, weather.collects).map(|committed| (committed, resumed))
     })
 }
 
 #[test]
 fn transactions_are_strictly_serializable_whatever_happens() {
-    let (mut committed, seeds) = (0, seeds(30));
+    let (mut committed, mut resumed, seeds) = (0, 0, seeds(30));
     for seed in seeds.clone() {
         match catch_unwind(AssertUnwindSafe(|| misfortune(seed, Faults::default()))) {
-            Ok(Ok(count)) => committed += count as u64,
+            Ok(Ok((count, went_on))) => {
+                committed += count as u64;
+                resumed += went_on;
+            }
             Ok(Err(violation)) => panic!("seed {seed}: {violation}"),
             Err(_) => panic!("seed {seed} panicked"),
         }
     }
-    println!("{committed} transactions of {} seeds", seeds.end - seeds.start);
+    println!("{committed} transactions of {} seeds, {resumed} outlived a lease", seeds.end - seeds.start);
+    assert!(resumed > (seeds.end - seeds.start) / 5, "only {resumed} outlived a lease");
     assert!(committed > (seeds.end - seeds.start) * 50, "only {committed} committed");
 }
 

@@ -348,6 +348,53 @@ async fn a_leader_that_is_stopped_hands_its_lease_over() {
     assert_eq!(count(&cluster.nodes[(leader + 2) % 3], "t").await, 2_000);
 }
 
+/// Transactions of several statements at the other nodes go on when the leader is stopped, idle ones and those that wait
+/// for one another's locks: no client there sees an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_other_nodes_go_on_when_the_leader_is_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(root.path(), 3);
+    let leader = cluster.leader();
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    let mut idle = cluster.nodes[others[0]].connect().await;
+    idle.batch_execute(
+        "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL);
+         INSERT INTO accounts SELECT i, 0 FROM generate_series(0, 9) AS i;
+         CREATE TABLE log (client int, turn int)",
+    )
+    .await
+    .unwrap();
+    let open = idle.transaction().await.unwrap();
+    open.execute("UPDATE accounts SET balance = balance + 1 WHERE id = 9", &[]).await.unwrap();
+    let mut clients = Vec::new();
+    for number in 0..6_i32 {
+        let mut client = cluster.nodes[others[number as usize % 2]].connect().await;
+        clients.push(tokio::spawn(async move {
+            for turn in 0..150_i32 {
+                let txn = client.transaction().await.unwrap();
+                let (first, second) = (turn % 2, 2 + (turn + number) % 5);
+                for id in [first, second] {
+                    let sql = "UPDATE accounts SET balance = balance + 1 WHERE id = $1";
+                    txn.execute(sql, &[&id]).await.unwrap();
+                }
+                txn.execute("INSERT INTO log VALUES ($1, $2)", &[&number, &turn]).await.unwrap();
+                txn.commit().await.unwrap();
+            }
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cluster.nodes[leader].stop();
+    assert_ne!(cluster.leader(), leader);
+    open.execute("UPDATE accounts SET balance = balance + 1 WHERE id = 8", &[]).await.unwrap();
+    open.commit().await.unwrap();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let row =
+        idle.query_one("SELECT sum(balance), (SELECT count(*) FROM log) FROM accounts", &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (6 * 150 * 2 + 2, 6 * 150));
+}
+
 /// A node that was alone has company, and keeps its data.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_node_grows_into_three() {

@@ -7,11 +7,13 @@
 //! - [`intents`]: transactions that outgrow one command
 //! - [`follower`]: reads of the past from a replica without the lease
 //! - [`remote`], [`remote_txn`]: a leaseholder on another node, and what a transaction asks of it
+//! - [`open_sessions`]: what the next leaseholder will have to know
 
 pub mod buffer;
 pub mod follower;
 pub mod held_locks;
 pub mod intents;
+pub mod open_sessions;
 pub mod read;
 pub mod read_set;
 pub mod remote;

@@ -1,7 +1,6 @@
 //! The way to a leaseholder on another node: requests are sent until they are answered, or for as long
 //! as there is hope ([`crate::wire`]).
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use prost::Message;
 
 use super::follower;
+use super::open_sessions::{OpenSessions, Step, leaves_session};
 use crate::leaseholder::admit::unless_canceled;
 use crate::leaseholder::commit::{TxnIdentity, changed_leaseholder};
 use crate::leaseholder::live::LiveTxns;
@@ -22,7 +22,7 @@ use crate::leaseholder::watched::Watch;
 use crate::wire::convert::malformed;
 use crate::wire::{
     Announce, Answer, Body, CallError, Cancel, End, FindCommit, Gateway, MAX_MESSAGE_BYTES, NodeId,
-    NotLeaseholder, Objects, Outcome, Remote, Request, TxnRef, WIRE_VERSION, WatchRef,
+    NotLeaseholder, Objects, Outcome, Remote, Request, Tell, Told, TxnRef, WIRE_VERSION, WatchRef,
 };
 use crate::{CancelToken, TxnError};
 
@@ -57,17 +57,11 @@ pub struct RemoteLeaseholder {
     announcements: AtomicU64,
     /// What was announced last: oldest read and oldest transaction.
     announced: Mutex<(u64, u64)>,
-    numbers: Mutex<Numbers>,
+    sessions: Mutex<OpenSessions>,
     gc_threshold: AtomicU64,
     follower_reads: AtomicU64,
     /// Read timestamps in use here.
     pub live: LiveTxns,
-}
-
-/// Transactions with sessions.
-struct Numbers {
-    next: u64,
-    open: BTreeSet<u64>,
 }
 
 /// How a gateway finds the leaseholder.
@@ -136,7 +130,7 @@ impl RemoteLeaseholder {
             watch: Mutex::default(),
             announcements: AtomicU64::new(0),
             announced: Mutex::new((0, 1)),
-            numbers: Mutex::new(Numbers { next: 1, open: BTreeSet::new() }),
+            sessions: Mutex::default(),
             gc_threshold: AtomicU64::new(0),
             follower_reads: AtomicU64::new(0),
             live: LiveTxns::default(),
@@ -150,6 +144,51 @@ impl RemoteLeaseholder {
     /// The nodes that may have the lease.
     pub fn set_contacts(&self, nodes: Vec<NodeId>) {
         *self.contacts.lock() = nodes;
+    }
+
+    /// The nodes that may have the lease.
+    pub fn contacts(&self) -> Vec<NodeId> {
+        self.contacts.lock().clone()
+    }
+
+    /// The newest lease that is known here.
+    pub fn newest_lease(&self) -> u64 {
+        self.watch().lease.max(self.sessions.lock().fence())
+    }
+
+    /// Asks the gateway of `node` for its sessions, for the leaseholder of `lease`, which is on this node. `None`: it does
+    /// not answer.
+    pub async fn ask_for_sessions(&self, node: NodeId, lease: u64) -> Option<Bytes> {
+        if node == self.node {
+            return Some(self.tell(node, lease, false));
+        }
+        let mut request = request_of(None, Body::Tell(Tell { lease }));
+        let encoded = self.encode(&mut request, self.gateway());
+        self.remote.call(node, encoded).await.ok()
+    }
+
+    /// What sessions there are, for the leaseholder of a new lease, on `node`.
+    pub fn tell(&self, node: NodeId, lease: u64, unsure: bool) -> Bytes {
+        let nanos = self.store.env().clock.monotonic_nanos();
+        let (gateway, sessions, oldest_txn) = {
+            let mut open = self.sessions.lock();
+            if lease >= open.fence() {
+                self.leaseholder.store(node, Ordering::SeqCst);
+            }
+            let gateway = self.gateway();
+            (gateway, open.tell(gateway, lease, nanos, unsure), open.oldest())
+        };
+        let announcement = 1 + self.announcements.fetch_add(1, Ordering::SeqCst);
+        let oldest_read = self.live.oldest().0;
+        *self.announced.lock() = (oldest_read, oldest_txn);
+        let told = Told { gateway, announcement, oldest_read, oldest_txn, sessions };
+        let answer = Answer {
+            version: WIRE_VERSION,
+            now: self.store.hlc().last().0,
+            outcome: Some(Outcome::Told(told)),
+            ..Answer::default()
+        };
+        answer.encode_to_vec().into()
     }
 
     /// The newest watch that was told.
@@ -246,21 +285,22 @@ impl RemoteLeaseholder {
         answer.encode_to_vec().into()
     }
 
-    /// Sends a request until it is answered, or in vain for too long. `of`: whose step it is. That it stays,
-    /// even if this gateway goes on as a new one: there nobody knows what was taken of it before.
-    async fn call(&self, of: Option<Gateway>, mut request: Request) -> Result<Reply, Failed> {
+    /// Sends a request until it is answered, or in vain for too long. `step`: which step it is. It stays one of its gateway,
+    /// even if this one goes on as a new one: there nobody knows what was taken of it before.
+    async fn call(&self, step: Option<&Step>, mut request: Request) -> Result<Reply, Failed> {
         let env = self.store.env();
         let mut changes = self.store.lease_changes();
         let (mut failing_since, mut pause) = (None, FIRST_PAUSE);
         let mut unknown = None;
         loop {
-            let gateway = of.unwrap_or_else(|| self.gateway());
+            let gateway = step.map_or_else(|| self.gateway(), |step| step.gateway);
             let node = self.leaseholder.load(Ordering::SeqCst);
             let encoded = self.encode(&mut request, gateway);
             if encoded.len() > MAX_MESSAGE_BYTES {
                 let text = format!("a request of {} bytes exceeds the limit", encoded.len());
                 return Err(Failed::TooLarge(TxnError::TooLarge(text)));
             }
+            let sent_nanos = env.clock.monotonic_nanos();
             let reason = match self.ask(node, encoded, &mut changes).await {
                 Ok(answer) => match self.take(&answer) {
                     Ok(Reply { outcome: Outcome::NotLeaseholder(not), .. }) => {
@@ -271,9 +311,19 @@ impl RemoteLeaseholder {
                         }
                         reason
                     }
+                    // Refused before it was looked at.
+                    Ok(Reply { outcome: Outcome::Failed(failure), lease: 0, .. }) => {
+                        return Err(unknown.map_or(Failed::With(failure.into()), Failed::Unknown));
+                    }
+                    Ok(reply) if !self.settle(step, &reply, sent_nanos) => {
+                        self.turn_from(node, None);
+                        let reason = format!("node {node} has answered under an earlier lease");
+                        unknown = Some(reason.clone());
+                        reason
+                    }
                     Ok(Reply { outcome: Outcome::GatewayGone(_), .. }) => {
                         let renewed = self.renew(gateway).await;
-                        if of.is_some() {
+                        if step.is_some() {
                             return Err(unknown.map_or(Failed::NoSession, Failed::Unknown));
                         }
                         match renewed {
@@ -339,6 +389,15 @@ impl RemoteLeaseholder {
         }
     }
 
+    /// Takes note of an answer; false: it counts for nothing.
+    fn settle(&self, step: Option<&Step>, reply: &Reply, sent_nanos: u64) -> bool {
+        let mut sessions = self.sessions.lock();
+        if !matches!(reply.outcome, Outcome::GatewayGone(_)) {
+            sessions.heard(reply.lease, sent_nanos);
+        }
+        sessions.settle(step, reply.lease, &reply.outcome)
+    }
+
     fn encode(&self, request: &mut Request, gateway: Gateway) -> Bytes {
         request.version = WIRE_VERSION;
         request.range = FIRST_RANGE;
@@ -348,7 +407,9 @@ impl RemoteLeaseholder {
         request.oldest_read = self.live.oldest().0;
         request.oldest_txn = self.oldest_txn();
         request.now = self.store.hlc().last().0;
-        *self.announced.lock() = (request.oldest_read, request.oldest_txn);
+        if !matches!(request.body, Some(Body::Tell(_))) {
+            *self.announced.lock() = (request.oldest_read, request.oldest_txn);
+        }
         request.encode_to_vec().into()
     }
 
@@ -380,8 +441,7 @@ impl RemoteLeaseholder {
     }
 
     fn oldest_txn(&self) -> u64 {
-        let numbers = self.numbers.lock();
-        numbers.open.first().copied().unwrap_or(numbers.next)
+        self.sessions.lock().oldest()
     }
 }
 
@@ -403,7 +463,7 @@ async fn announce(link: Weak<RemoteLeaseholder>) {
         let Some(link) = link.upgrade() else { return };
         let announced = *link.announced.lock();
         let oldest_read = link.live.oldest().0;
-        let has_something = oldest_read != 0 || !link.numbers.lock().open.is_empty();
+        let has_something = oldest_read != 0 || !link.sessions.lock().is_empty();
         if has_something || announced != (oldest_read, link.oldest_txn()) {
             let _ = link.look(None, Body::Announce(Announce {}), None, &CancelToken::default()).await;
         }
@@ -426,7 +486,7 @@ impl RemoteSession {
     /// A session that the first step will begin.
     pub fn new(link: Arc<RemoteLeaseholder>, session: u64, lock_timeout: Option<Duration>) -> RemoteSession {
         let lock_timeout = lock_timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
-        let txn = TxnRef { number: 0, step: 0, session, lock_timeout };
+        let txn = TxnRef { number: 0, step: 0, session, lock_timeout, lease: 0 };
         RemoteSession { link, gateway: Gateway::default(), txn, is_over: false, is_lost: false }
     }
 
@@ -458,12 +518,17 @@ impl RemoteSession {
         Ok(taken?)
     }
 
-    /// Takes the last step, a commit. `None`: the leaseholder refused to begin the session with it, because
-    /// the transaction began before its lease. Nothing of it is committed, and under an identity of its
-    /// time it may be tried again.
+    /// Takes the last step, a commit. `None`: the leaseholder refused to begin the session with it, because it was made
+    /// for an earlier lease. Nothing of it is committed, and it may be tried again under this one.
     pub async fn commit(&mut self, body: Body, cancel: &CancelToken) -> Result<Option<Timestamp>, TxnError> {
+        let is_commit = matches!(body, Body::Commit(_));
         let reply = self.take_step(body, None, None, cancel).await;
-        if matches!(reply, Ok(_) | Err(Failed::With(_) | Failed::NoSession)) {
+        let is_over = match &reply {
+            Ok(_) | Err(Failed::NoSession) => true,
+            Err(Failed::With(_)) => !leaves_session(self.txn, is_commit),
+            Err(_) => false,
+        };
+        if is_over {
             self.over();
         }
         match reply {
@@ -503,17 +568,19 @@ impl RemoteSession {
     ) -> Result<Reply, Failed> {
         if self.txn.number == 0 {
             self.gateway = self.link.gateway();
-            let mut numbers = self.link.numbers.lock();
-            self.txn.number = numbers.next;
-            numbers.next += 1;
-            numbers.open.insert(self.txn.number);
+            self.txn.number = self.link.sessions.lock().begin(self.gateway, self.txn);
         }
         self.txn.step += 1;
+        self.txn.lease = self.link.sessions.lock().lease(self.txn.number);
         let link = &self.link;
         let Cancel { number, step } = Cancel { number: self.txn.number, step: self.txn.step };
         let expected = expected.map(WatchRef::from);
         let request = Request { expected, objects, ..request_of(Some(self.txn), body) };
-        let mut call = std::pin::pin!(link.call(Some(self.gateway), request));
+        let taken = Step::of(self.gateway, self.txn, &request);
+        if taken.binds {
+            link.sessions.lock().bind(self.txn.number);
+        }
+        let mut call = std::pin::pin!(link.call(Some(&taken), request));
         tokio::select! {
             biased;
             result = &mut call => return result,
@@ -537,7 +604,7 @@ impl RemoteSession {
 
     fn over(&mut self) {
         self.is_over = true;
-        self.link.numbers.lock().open.remove(&self.txn.number);
+        self.link.sessions.lock().over(self.txn.number);
     }
 }
 
@@ -552,8 +619,8 @@ impl Drop for RemoteSession {
         let task = async move {
             // Its number is announced as ended, so this is in vain only while older ones are open.
             let end = request_of(Some(txn), Body::End(End { confirm_at: 0 }));
-            while let Err(Failed::NotSent(_) | Failed::Unknown(_)) =
-                link.call(Some(gateway), end.clone()).await
+            let step = Step::of(gateway, txn, &end);
+            while let Err(Failed::NotSent(_) | Failed::Unknown(_)) = link.call(Some(&step), end.clone()).await
             {
                 link.store.env().runtime.sleep(LONGEST_PAUSE).await;
             }

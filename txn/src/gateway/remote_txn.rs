@@ -530,13 +530,14 @@ impl Txn {
             writes: writes.iter().map(|write| Write::new(&write.key, &write.values, true)).collect(),
             absent,
             reads,
+            lease: self.remote().link().newest_lease(),
         };
         let remote = self.remote.as_mut().expect("the leaseholder is on another node");
         if let Some(ts) = remote.session.commit(Body::Commit(commit.clone()), &self.options.cancel).await? {
             return Ok(ts);
         }
-        // This node's clock has passed the beginning of the lease with the answer.
-        commit.identity.start_ts = self.db.now().await?.0;
+        // With the answer the lease became known.
+        commit.lease = remote.link().newest_lease();
         let again = remote.session.commit(Body::Commit(commit), &self.options.cancel).await?;
         again.ok_or_else(changed_leaseholder)
     }

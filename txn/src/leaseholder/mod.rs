@@ -10,7 +10,7 @@
 //!   [`commit_intents`], [`resolve`]
 //! - [`record`], [`recovery`]: records of transactions with intents, and what a restart makes of them
 //! - [`serve`], [`session`]: requests of other nodes' gateways
-//! - [`tenure`]: from when to when all of this holds
+//! - [`tenure`], [`resume`]: from when to when all of this holds, and what outlives it
 //! - [`watched`]: commits that gateways want to know of
 //!
 //! The local gateway calls it as functions on plain arguments ([`crate::wire`] tells of the others). There
@@ -30,6 +30,7 @@ pub mod record;
 pub mod recovery;
 pub mod refresh;
 pub mod resolve;
+pub mod resume;
 pub mod serve;
 pub mod session;
 pub mod slot;

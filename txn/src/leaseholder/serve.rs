@@ -23,6 +23,7 @@ use super::watched::Watch;
 use super::write_intents::IntentRequest;
 use super::{Leaseholder, Own};
 use crate::gateway::held_locks::{HeldLocks, Seen};
+use crate::gateway::open_sessions::leaves_session;
 use crate::gateway::read_set::ReadSet;
 use crate::gateway::remote::clock_too_far_ahead;
 use crate::wire::convert::{add_reads, intervals, key_writes, malformed};
@@ -74,12 +75,13 @@ struct Step<'a> {
 }
 
 impl Leaseholder {
-    /// Carries out an encoded request and returns the encoded answer. The caller drives it to its end,
+    /// Carries out a request, if it is one, and returns the encoded answer. The caller drives it to its end,
     /// whether or not somebody still waits for the answer.
-    pub async fn serve(self: &Arc<Leaseholder>, request: Bytes) -> Bytes {
-        let (node, mut outcome) = match Request::decode(request) {
-            Ok(request) => (request.gateway.node, self.answer(request).await),
-            Err(_) => (0, Err(malformed())),
+    pub async fn serve(self: &Arc<Leaseholder>, request: Option<Request>) -> Bytes {
+        let mut is_heard = false;
+        let (node, mut outcome) = match request {
+            Some(request) => (request.gateway.node, self.answer(request, &mut is_heard).await),
+            None => (0, Err(malformed())),
         };
         let is_refused = matches!(outcome, Ok(Outcome::NoSession(_) | Outcome::Failed(_)) | Err(_));
         // That something did not happen may be said by nobody but who has the lease, as what did: under a later one it
@@ -90,7 +92,8 @@ impl Leaseholder {
         let answer = Answer {
             version: WIRE_VERSION,
             now: self.store.hlc().last().0,
-            lease: self.lease.sequence,
+            // Who was not heard must not believe that his sessions were there.
+            lease: if is_heard { self.lease.sequence } else { 0 },
             gc_threshold: self.store.thresholds().gc.0,
             watch_count: self.watched.watch(node).count,
             outcome: Some(outcome.unwrap_or_else(|error| Outcome::Failed(error.into()))),
@@ -109,7 +112,12 @@ impl Leaseholder {
         self.end_sessions(self.gateways.gone(gateway, &self.live));
     }
 
-    async fn answer(self: &Arc<Leaseholder>, request: Request) -> Result<Outcome, TxnError> {
+    /// Carries out a request; `is_heard`: its gateway was.
+    async fn answer(
+        self: &Arc<Leaseholder>,
+        request: Request,
+        is_heard: &mut bool,
+    ) -> Result<Outcome, TxnError> {
         if request.version != WIRE_VERSION {
             let version = request.version;
             return Err(TxnError::Unavailable(format!("a request of version {version} is not understood")));
@@ -118,6 +126,7 @@ impl Leaseholder {
             return Ok(self.not_leaseholder(false));
         }
         self.pass(Timestamp(request.now)).await?;
+        *is_heard = true;
         let nanos = self.store.env().clock.monotonic_nanos();
         match self.gateways.announce(&request, &self.live, nanos) {
             Some(over) => self.end_sessions(over),
@@ -294,7 +303,7 @@ impl Leaseholder {
     ) -> Result<Outcome, TxnError> {
         // A commit that may have been carried out under an earlier lease begins nothing.
         let begins = match &body {
-            Body::Commit(commit) => Timestamp(commit.identity.start_ts) >= self.lease.start,
+            Body::Commit(commit) => commit.lease == self.lease.sequence,
             Body::CommitIntents(_) | Body::End(_) => false,
             _ => true,
         };
@@ -304,13 +313,18 @@ impl Leaseholder {
             Found::Answered(answer) => return Ok(answer),
             Found::Nothing => return self.without_session(gateway, txn, &body),
         };
-        let (mut kept, cancel) = match session.begin(txn.step).await {
+        let (mut kept, cancel) = match session.begin(txn.step, txn.lease == self.lease.sequence).await {
             Begun::Step(kept, cancel) => (kept, cancel),
             Begun::Answered(answer) => return Ok(answer),
             Begun::Refused => return self.without_session(gateway, txn, &body),
+            Begun::Missing => {
+                self.end_sessions(self.gateways.lost(gateway, txn.number).into_iter().collect());
+                return self.without_session(gateway, txn, &body);
+            }
         };
         let is_last =
             matches!(body, Body::Commit(_) | Body::CommitIntents(_) | Body::End(_) | Body::CollectGarbage(_));
+        let is_commit = matches!(body, Body::Commit(_));
         let patience = Patience { cancel: &cancel, timeout: txn.lock_timeout.map(Duration::from_micros) };
         let mut step = Step { session: &session, kept: &mut kept, patience, node: gateway.node, expected };
         let prepared = self.take_objects(&mut step, objects).await;
@@ -337,8 +351,9 @@ impl Leaseholder {
             session.over(None);
             return taken;
         }
+        let leaves_session = taken.is_err() && leaves_session(txn, is_commit);
         let answer = taken.unwrap_or_else(|error| Outcome::Failed(error.into()));
-        if is_last {
+        if is_last && !leaves_session {
             self.end_session(&session, kept).await;
             session.over(Some(answer.clone()));
             self.gateways.ended(gateway, txn, answer.clone());
@@ -353,7 +368,7 @@ impl Leaseholder {
         match body {
             Body::Commit(commit) => self.find_commit(&commit.identity),
             Body::CommitIntents(commit) => self.find_commit(&commit.identity),
-            Body::End(_) => {
+            Body::End(end) if end.confirm_at == 0 => {
                 // Whatever of it is still under way will find that it has ended.
                 self.gateways.ended(gateway, txn, DONE);
                 Ok(DONE)
@@ -478,12 +493,20 @@ impl Leaseholder {
         commit: wire::Commit,
     ) -> Result<Outcome, TxnError> {
         let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
-        let Kept { locks, reads } = step.kept;
+        let identity = TxnIdentity::try_from(&commit.identity)?;
+        let Kept { locks, reads, is_resumed } = step.kept;
+        if commit.lease != self.lease.sequence && !self.faults.resume_unasked {
+            // It may have been sent under an earlier lease, and have taken effect.
+            let found = self.find_commit(&commit.identity)?;
+            if !*is_resumed || matches!(found, Outcome::Committed(_)) {
+                return Ok(found);
+            }
+        }
         add_reads(reads, &commit.reads, self.lease.sequence, &self.slots);
         let request = CommitRequest {
             who: step.session.who,
             node: step.node,
-            identity: TxnIdentity::try_from(&commit.identity)?,
+            identity,
             isolation,
             read_ts,
             writes: key_writes(commit.writes, locks)?,
@@ -502,7 +525,7 @@ impl Leaseholder {
     ) -> Result<Outcome, TxnError> {
         let (isolation, read_ts) = (commit.level().into(), Timestamp(commit.read_ts));
         let holder = step.session.holder().ok_or_else(malformed)?;
-        let Kept { locks, reads } = step.kept;
+        let Kept { locks, reads, .. } = step.kept;
         add_reads(reads, &commit.reads, self.lease.sequence, &self.slots);
         let request = CommitIntents {
             holder: &holder,

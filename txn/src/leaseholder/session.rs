@@ -82,6 +82,9 @@ impl Ended {
     }
 }
 
+/// A session that has ended, or is there already: the locks that it had.
+pub struct Over(pub HeldLocks);
+
 /// What a step finds.
 pub enum Found {
     /// Its transaction's session.
@@ -170,6 +173,29 @@ impl Gateways {
         }
     }
 
+    /// A session goes on that was begun under an earlier lease.
+    pub fn resume(&self, gateway: Gateway, number: u64, session: Arc<Session>) -> Result<(), Over> {
+        let mut known = self.known.lock();
+        if let Some(entry) = known.get_mut(&gateway.node)
+            && entry.incarnation == gateway.incarnation
+            && !entry.is_gone
+            && !entry.ended.contains(number)
+            && !entry.sessions.contains_key(&number)
+        {
+            entry.sessions.insert(number, session);
+            return Ok(());
+        }
+        let kept = session.turn.lock().kept.take();
+        Err(Over(kept.expect("it has done nothing").locks))
+    }
+
+    /// A session lacks a step: it is none. Returns what it was.
+    pub fn lost(&self, gateway: Gateway, number: u64) -> Option<Arc<Session>> {
+        let mut known = self.known.lock();
+        let entry = known.get_mut(&gateway.node).filter(|known| known.incarnation == gateway.incarnation)?;
+        entry.sessions.remove(&number)
+    }
+
     /// A session has ended with this answer to its last step.
     pub fn ended(&self, gateway: Gateway, txn: TxnRef, answer: Outcome) {
         let mut known = self.known.lock();
@@ -226,6 +252,8 @@ pub struct Kept {
     pub locks: HeldLocks,
     /// Reads that were staged.
     pub reads: ReadSet,
+    /// It was begun under an earlier lease.
+    pub is_resumed: bool,
 }
 
 struct Turn {
@@ -240,6 +268,8 @@ struct Turn {
     /// While no step is under way and the session has not ended.
     kept: Option<Kept>,
     has_ended: bool,
+    /// No step was taken since it was resumed: the next one has to be just that.
+    is_strict: bool,
 }
 
 /// What a step may do.
@@ -250,23 +280,36 @@ pub enum Begun {
     Answered(Outcome),
     /// It is too late.
     Refused,
+    /// One before it was taken under an earlier lease, and is not known here.
+    Missing,
 }
 
 impl Session {
     fn new(who: Requester) -> Session {
+        Session::at(who, 0, Kept::default())
+    }
+
+    /// A session that was begun under an earlier lease, and has `locks` after `step`.
+    pub fn resumed(who: Requester, step: u64, locks: HeldLocks) -> Session {
+        Session::at(who, step, Kept { locks, is_resumed: true, ..Kept::default() })
+    }
+
+    fn at(who: Requester, step: u64, kept: Kept) -> Session {
         let turn = Turn {
-            step: 0,
+            step,
             cancel: CancelToken::default(),
             canceled: 0,
             answer: None,
-            kept: Some(Kept::default()),
+            is_strict: kept.is_resumed,
+            kept: Some(kept),
             has_ended: false,
         };
         Session { who, holder: Mutex::new(None), turn: Mutex::new(turn), changed: Notify::new() }
     }
 
-    /// Begins a step, or finds out what became of it. A step under way that it overtakes is canceled.
-    pub async fn begin(&self, step: u64) -> Begun {
+    /// Begins a step, or finds out what became of it. A step under way that it overtakes is canceled. `follows`: the last
+    /// one of its transaction that was answered was taken under this lease.
+    pub async fn begin(&self, step: u64, follows: bool) -> Begun {
         loop {
             let changed = self.changed.notified();
             {
@@ -276,12 +319,20 @@ impl Session {
                 {
                     return Begun::Answered(answer.clone());
                 }
-                if turn.has_ended || step < turn.step {
+                // The answer to the last step before it was resumed has come.
+                if turn.has_ended || step < turn.step || (turn.is_strict && step == turn.step) {
                     return Begun::Refused;
+                }
+                // Where a session was begun by a late copy of a first step, others are missing.
+                let is_missing =
+                    if turn.is_strict { step > turn.step + 1 } else { turn.step > 0 && !follows };
+                if step > turn.step && is_missing {
+                    return Begun::Missing;
                 }
                 if step > turn.step {
                     if let Some(kept) = turn.kept.take() {
                         turn.step = step;
+                        turn.is_strict = false;
                         turn.answer = None;
                         turn.cancel = CancelToken::default();
                         if turn.canceled == step {

@@ -2,8 +2,8 @@
 //!
 //! What a leaseholder has in memory holds under its lease only. A task follows the store's leases: where one is
 //! gained, and its reads are served (a quorum supports it), a leaseholder is made, takes up what earlier ones have left
-//! in the store, and is what the node's gateway asks from then on; where it is lost, the gateway turns to whoever holds
-//! the next one, and everything of the tenure is void. Requests that wait under it fail with 40001 or, where they come
+//! in the store, gathers what other gateways had there ([`super::resume`]), and is what the node's gateway asks from
+//! then on; where it is lost, the gateway turns to whoever holds the next one, and everything of the tenure is void. Requests that wait under it fail with 40001 or, where they come
 //! from other nodes, are sent on to the next leaseholder.
 //!
 //! - Nothing is *read* under a lease that is over: an answer is given only if, after the engine was read, the store
@@ -129,6 +129,9 @@ pub(crate) async fn begin(db: &Arc<Db>, lease: Lease) -> Result<(), TxnError> {
     let leaseholder = Arc::new(Leaseholder::new(Arc::clone(store), lease, &db.config));
     recovery::recover(&leaseholder).await?;
     let kept = store.thresholds().gc.max(Timestamp(1));
+    if !store.is_alone() {
+        db.gather(&leaseholder).await?;
+    }
     let unknowing = if store.is_alone() { None } else { leaseholder.live.pin_at(kept).ok() };
     let thresholds = raise_thresholds(Arc::downgrade(&leaseholder), db.config.clone());
     store.env().runtime.spawn("thresholds", Box::pin(thresholds));

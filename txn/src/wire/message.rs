@@ -48,7 +48,7 @@ pub struct Request {
     #[prost(message, optional, tag = "10")]
     pub objects: Option<Objects>,
     /// What is asked for.
-    #[prost(oneof = "Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31")]
+    #[prost(oneof = "Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32")]
     pub body: Option<Body>,
 }
 
@@ -89,6 +89,9 @@ pub struct TxnRef {
     /// Microseconds that the step may wait for a lock; absent: for ever.
     #[prost(uint64, optional, tag = "4")]
     pub lock_timeout: Option<u64>,
+    /// The lease under which the last step was taken that was answered; zero: none was.
+    #[prost(uint64, tag = "5")]
+    pub lease: u64,
 }
 
 /// What is asked for.
@@ -142,6 +145,9 @@ pub enum Body {
     /// The watch, once nothing that concerns it is under way.
     #[prost(message, tag = "31")]
     AskWatch(Draw),
+    /// To a gateway, by who has a new lease: what sessions does it have?
+    #[prost(message, tag = "32")]
+    Tell(Tell),
 }
 
 /// See [`Body::Announce`].
@@ -151,6 +157,59 @@ pub struct Announce {}
 /// See [`Body::Draw`].
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Draw {}
+
+/// Asks a gateway for its sessions.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Tell {
+    /// Sequence of the new lease. Answers under earlier ones count for nothing at the gateway from now on.
+    #[prost(uint64, tag = "1")]
+    pub lease: u64,
+}
+
+/// A gateway's sessions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Told {
+    /// The gateway.
+    #[prost(message, required, tag = "1")]
+    pub gateway: Gateway,
+    /// As in a [`Request`].
+    #[prost(uint64, tag = "2")]
+    pub announcement: u64,
+    /// As in a [`Request`].
+    #[prost(fixed64, tag = "3")]
+    pub oldest_read: u64,
+    /// As in a [`Request`].
+    #[prost(uint64, tag = "4")]
+    pub oldest_txn: u64,
+    /// Those that can go on.
+    #[prost(message, repeated, tag = "5")]
+    pub sessions: Vec<OpenSession>,
+}
+
+/// A session between two steps.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenSession {
+    /// The transaction, with the last step that was answered.
+    #[prost(message, required, tag = "1")]
+    pub txn: TxnRef,
+    /// In the order in which they were taken; a key may be there several times.
+    #[prost(message, repeated, tag = "2")]
+    pub locks: Vec<OpenLock>,
+}
+
+/// A lock of an open session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenLock {
+    /// The key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// Exclusively.
+    #[prost(bool, tag = "2")]
+    pub exclusive: bool,
+    /// The timestamp of the version that was seen under it; zero: there was none.
+    #[prost(fixed64, optional, tag = "3")]
+    pub seen: Option<u64>,
+}
 
 /// Asks for the outcome of a commit that was proposed under an earlier lease.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -372,6 +431,10 @@ pub struct Commit {
     /// What it read beside what was staged.
     #[prost(message, required, tag = "6")]
     pub reads: Reads,
+    /// The newest lease that its gateway knew of when it was sent first: under an earlier one it certainly did not take
+    /// effect, nor under a later one for as long as that has not seen it.
+    #[prost(uint64, tag = "7")]
+    pub lease: u64,
 }
 
 /// Commits what was written as intents.
@@ -440,7 +503,7 @@ pub struct Answer {
     #[prost(uint64, tag = "5")]
     pub watch_count: u64,
     /// How it went.
-    #[prost(oneof = "Outcome", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26")]
+    #[prost(oneof = "Outcome", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
     pub outcome: Option<Outcome>,
 }
 
@@ -480,6 +543,9 @@ pub enum Outcome {
     /// A snapshot that was drawn.
     #[prost(fixed64, tag = "26")]
     Drawn(u64),
+    /// A gateway's sessions.
+    #[prost(message, tag = "27")]
+    Told(Told),
 }
 
 /// Nothing to tell.

@@ -10,7 +10,7 @@
 //!
 //! A leaseholder lives as long as its store has the lease ([`crate::leaseholder::tenure`]). A transaction belongs to
 //! where the lease was when it began to do something: at a leaseholder that was local it fails once that tenure is
-//! over; through messages it follows the lease, even back to its own node, and fails only if it has had a session.
+//! over; through messages it follows the lease, even back to its own node.
 //! Where the lease is a gateway learns from its own store's replica or from whoever it asks in vain, or it asks all
 //! contacts in turn. A call is given up when the peer is silent, or when the replica hears that somebody else leads.
 //!
@@ -38,22 +38,21 @@
 //! after the lease was confirmed. Otherwise the request is answered as one that was not for this node and was perhaps
 //! begun; it goes to the next leaseholder, and the gateway counts the attempt as one whose effect is unknown.
 //!
-//! The session keeps what its locks were taken for: what was seen under them, and what was staged. The
-//! gateway only remembers which keys it need not lock again. So a commit carries writes and reads, and
+//! The session keeps what its locks were taken for: what was seen under them, and what was staged. So a commit carries writes and reads, and
 //! what does not fit into one message (of reads) is staged before in pieces.
 //!
 //! # A commit happens once
 //!
 //! A commit whose answer is lost is a step as any other while its session is remembered. Where it is not,
 //! because the leaseholder is another one or restarted, the commit marker (R7) tells: the request names the
-//! transaction by anchor, start timestamp and id. Whoever does not know the session, and whose lease began
-//! after the transaction, executes nothing: a marker means that it is committed; none means that it never
-//! will be, as commands of earlier leases do not apply any more; and where markers of that time are gone
-//! the outcome stays unknown (40003). For this the HLC's durable bound is above every timestamp that a
-//! request has shown ([`crate::leaseholder::serve`]), so a later lease begins above them. In the same way a commit
+//! transaction by anchor, start timestamp and id, and the newest lease that the gateway knew of when it first sent it. Whoever
+//! has another lease executes nothing unless it knows the session: a marker means that it is committed; none means that
+//! it never will be, as commands of earlier leases do not apply any more, and that it may be sent again as one for
+//! this lease; and where markers of that time are gone the outcome stays unknown (40003). In the same way a commit
 //! at a local leaseholder is found out about ([`FindCommit`]) whose store cannot say whether it took effect.
 //!
-//! Any other step without its session fails as a conflict (40001): locks in memory were lost. Stamps
+//! Sessions outlive the lease as far as their gateway can tell the next leaseholder of them, which asks for them
+//! ([`Tell`], [`crate::leaseholder::resume`]). Any other step without its session fails as a conflict (40001): locks in memory were lost. Stamps
 //! ([`crate::leaseholder::slot::Stamp`]) are worth something only to the lease they were taken under, which
 //! goes with them; others are not believed, and the engine is asked.
 //!
@@ -90,8 +89,7 @@
 //!
 //! There is one range, and each request names it. With several, a transaction has a session at each
 //! leaseholder, a scan stops at the range's end as it does at its chunk's, and a parallel commit is
-//! intents of several with the record listing them. A cooperative move of the lease will carry sessions
-//! with the lock table.
+//! intents of several with the record listing them.
 
 pub mod calls;
 pub(crate) mod convert;

@@ -1,10 +1,14 @@
 //! What becomes of single transactions when the lease moves or a node dies, and what gateways are told of one another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_kv::seam::Runtime;
 use cairn_kv::sim::{Link, SimRng};
-use cairn_txn::{CancelToken, Db, DbConfig, Isolation, LockStrength, TxnError, TxnOptions, Watch};
+use cairn_txn::{
+    CancelToken, Db, DbConfig, Faults, Isolation, LockStrength, Scan, TxnError, TxnOptions, Watch,
+};
 
 use super::cluster::{Cluster, MOST_OFF_MICROS, NODES, id};
 use super::{bytes, get, put, put_again};
@@ -63,6 +67,216 @@ fn a_transaction_belongs_to_a_tenure_from_its_first_operation_on() {
             });
         }
     }
+}
+
+/// What becomes of the old leaseholder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Leaves {
+    Cedes,
+    Dies,
+}
+
+/// The next node with the lease, once it has left the one that has it.
+async fn leave(cluster: &Cluster, leader: usize, how: Leaves) -> usize {
+    match how {
+        Leaves::Cedes => move_lease(cluster, leader).await,
+        Leaves::Dies => {
+            cluster.crash(leader);
+            cluster.leader(2_000).await
+        }
+    }
+}
+
+#[test]
+fn a_transaction_of_another_node_outlives_the_lease() {
+    for (seed, how) in (0..12).flat_map(|seed| [(seed, Leaves::Cedes), (seed, Leaves::Dies)]) {
+        for isolation in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
+            let cluster = Cluster::new(seed, DbConfig::default());
+            cluster.run(async {
+                let leader = cluster.up().await;
+                // Where the lease will be, or neither there.
+                let node = (leader + 1 + seed as usize % 2) % NODES;
+                let db = cluster.db(node).expect("it runs");
+                put_again(&db, "b", "1").await.expect("put");
+                let mut txn = db.begin(options(isolation));
+                txn.lock(b"o", LockStrength::Shared).await.expect("free");
+                txn.lock(b"x", LockStrength::Exclusive).await.expect("free");
+                assert_eq!(txn.get_for_update(b"a").await.expect("free"), None);
+                assert_eq!(txn.get_for_update(b"b").await.expect("free"), Some(bytes("1")));
+                assert_eq!(txn.get(b"c").await.expect("get"), None);
+                txn.put(bytes("a"), bytes("1")).await.expect("put");
+                // Somebody waits for its lock, and goes on waiting.
+                let waits = async {
+                    let mut waiter = db.begin(options(Isolation::ReadCommitted));
+                    let found = waiter.get_for_update(b"a").await.expect("granted");
+                    waiter.rollback().await;
+                    found
+                };
+                let goes_on = async {
+                    cluster.sleep_ms(50).await;
+                    let next = leave(&cluster, leader, how).await;
+                    assert_eq!(
+                        cluster.db(next).expect("it leads").resumed_sessions(),
+                        1,
+                        "seed {seed} {how:?}"
+                    );
+                    cluster.sleep_ms(seed * 200).await;
+                    txn.begin_statement().await.expect("begins");
+                    assert_eq!(txn.get_for_update(b"d").await.expect("free"), None);
+                    txn.put(bytes("d"), bytes("1")).await.expect("put");
+                    txn.commit().await.expect("it goes on");
+                };
+                let (found, ()) = futures_util::join!(waits, goes_on);
+                assert_eq!(found, Some(bytes("1")), "seed {seed} {how:?}: its lock was kept");
+                assert_eq!(get(&db, "d").await.expect("get"), Some(bytes("1")));
+            });
+        }
+    }
+}
+
+/// Counts in a row at one node, by one transaction after the other, while the lease leaves another one. What the row has in
+/// the end, and how many transactions failed.
+fn counted(seed: u64) -> (Option<Bytes>, u32) {
+    let how = if seed.is_multiple_of(2) { Leaves::Cedes } else { Leaves::Dies };
+    let cluster = Cluster::new(seed, DbConfig::default());
+    cluster.run(async {
+        let leader = cluster.up().await;
+        let db = cluster.db((leader + 1) % NODES).expect("it runs");
+        put_again(&db, "a", "0").await.expect("put");
+        let counts = async {
+            let mut failed = 0;
+            for _ in 0..200 {
+                let mut txn = db.begin(TxnOptions::default());
+                let found = txn.get_for_update(b"a").await.expect("free").expect("it is there");
+                let count: u64 = std::str::from_utf8(&found).expect("text").parse().expect("a number");
+                txn.put(bytes("a"), bytes(&(count + 1).to_string())).await.expect("put");
+                failed += u32::from(txn.commit().await.is_err());
+            }
+            failed
+        };
+        let leaves = async {
+            cluster.sleep_ms(20 + seed).await;
+            leave(&cluster, leader, how).await;
+        };
+        let (failed, ()) = futures_util::join!(counts, leaves);
+        (get(&db, "a").await.expect("get"), failed)
+    })
+}
+
+/// Puts rows at one node, without having looked, and takes them out at another, while the lease leaves the third. How
+/// many were taken out of how many.
+fn taken_out(seed: u64, faults: Faults) -> (u32, u32) {
+    const ROWS: u32 = 200;
+    let how = if seed.is_multiple_of(2) { Leaves::Cedes } else { Leaves::Dies };
+    let cluster = Cluster::new(seed, DbConfig { faults, ..DbConfig::default() });
+    cluster.run(async {
+        let leader = cluster.up().await;
+        let db = cluster.db((leader + 1) % NODES).expect("it runs");
+        let other = cluster.db((leader + 2) % NODES).expect("it runs");
+        put_again(&db, "a", "0").await.expect("put");
+        let done = std::cell::Cell::new(false);
+        let puts = async {
+            for row in 0..ROWS {
+                let mut txn = db.begin(TxnOptions::default());
+                txn.lock(b"o", LockStrength::Shared).await.expect("free");
+                txn.put(bytes(&format!("m{row:03}")), bytes("1")).await.expect("put");
+                txn.commit().await.expect("nobody is in its way");
+            }
+            done.set(true);
+        };
+        let takes = async {
+            let mut taken = 0;
+            loop {
+                cluster.outside.executor.runtime().sleep(Duration::from_micros(100)).await;
+                let was_done = done.get();
+                let mut txn = other.begin(options(Isolation::ReadCommitted));
+                let scan = Scan { start: bytes("m"), end: bytes("n"), reverse: false };
+                let mut found = Vec::new();
+                let mut row = |key: &[u8], _: &[u8]| {
+                    found.push(Bytes::copy_from_slice(key));
+                    true
+                };
+                assert_eq!(txn.scan(&scan, &mut row).await.expect("scan"), None);
+                for key in &found {
+                    assert!(txn.get_for_update(key).await.expect("free").is_some());
+                    txn.delete(key.clone()).await.expect("delete");
+                }
+                txn.commit().await.expect("nobody else takes them");
+                taken += found.len() as u32;
+                if was_done && found.is_empty() {
+                    return taken;
+                }
+            }
+        };
+        let leaves = async {
+            cluster.sleep_ms(20 + seed).await;
+            leave(&cluster, leader, how).await;
+        };
+        let ((), taken, ()) = futures_util::join!(puts, takes, leaves);
+        (taken, ROWS)
+    })
+}
+
+/// A commit that is on its way when the lease goes takes effect once.
+#[test]
+fn a_commit_of_a_transaction_that_outlives_the_lease_happens_once() {
+    for seed in 0..60 {
+        assert_eq!(counted(seed), (Some(bytes("200")), 0), "seed {seed}");
+        let (taken, put) = taken_out(seed, Faults::default());
+        assert_eq!(taken, put, "seed {seed}");
+    }
+    let unasked = Faults { resume_unasked: true, ..Faults::default() };
+    let is_found = |seed: &u64| {
+        let (taken, put) = taken_out(*seed, unasked);
+        taken != put
+    };
+    assert!((0..200).find(is_found).is_some(), "a commit that is not looked for can be told");
+}
+
+/// What becomes of transactions of a gateway that was taken for dead, and does not know it when the lease moves: others have
+/// had its locks meanwhile. The keys that are written by those that go on.
+fn written_after_silence(seed: u64, faults: Faults) -> Vec<&'static str> {
+    let cluster = Cluster::new(seed, DbConfig { faults, ..DbConfig::default() });
+    cluster.run(async {
+        let leader = cluster.up().await;
+        let far = (leader + 2) % NODES;
+        let db = cluster.db(leader).expect("it runs");
+        let remote = cluster.db(far).expect("it runs");
+        let mut changes = remote.begin(options(Isolation::ReadCommitted));
+        assert_eq!(changes.get_for_update(b"a").await.expect("free"), None);
+        let mut excludes = remote.begin(options(Isolation::ReadCommitted));
+        excludes.lock(b"x", LockStrength::Exclusive).await.expect("free");
+        cluster.isolate(far);
+        cluster.sleep_ms(3_500).await;
+        assert_eq!(db.describe_locks(), "", "it was taken for dead");
+        let mut between = db.begin(options(Isolation::ReadCommitted));
+        between.lock(b"x", LockStrength::Exclusive).await.expect("free");
+        assert_eq!(between.get_for_update(b"a").await.expect("free"), None);
+        between.commit().await.expect("commit");
+        cluster.network.heal();
+        let next = move_lease(&cluster, leader).await;
+        let mut written = Vec::new();
+        for (txn, key) in [(&mut changes, "a"), (&mut excludes, "c")] {
+            txn.put(bytes(key), bytes("1")).await.expect("put");
+            match txn.commit().await {
+                Ok(_) => written.push(key),
+                Err(TxnError::Retry { .. }) => {}
+                Err(other) => panic!("seed {seed} {key}: {other}"),
+            }
+        }
+        cluster.sleep_ms(1_000).await;
+        assert_eq!(cluster.db(next).expect("it leads").describe_locks(), "");
+        written
+    })
+}
+
+#[test]
+fn what_rests_on_a_lock_that_others_have_had_does_not_outlive_the_lease() {
+    for seed in 0..20 {
+        assert_eq!(written_after_silence(seed, Faults::default()), [""; 0], "seed {seed}");
+    }
+    let unsure = Faults { resume_unsure: true, ..Faults::default() };
+    assert!((0..20).any(|seed| !written_after_silence(seed, unsure).is_empty()), "it can be told");
 }
 
 /// Who waits at a leaseholder when the lease goes is told, or waits on at the next one.

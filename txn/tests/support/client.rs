@@ -37,6 +37,8 @@ pub struct Weather {
     pub collects: bool,
     /// Of a hundred messages between nodes so many are lost, late or doubled.
     pub bad_messages: u64,
+    /// Clients wait at times, for at most so long.
+    pub thinks_micros: u64,
 }
 
 impl Weather {
@@ -47,6 +49,7 @@ impl Weather {
             is_cut: rng.below(3) == 0,
             collects: rng.below(4) == 0,
             bad_messages: [0, 5, 30][rng.below(3) as usize],
+            thinks_micros: 0,
         }
     }
 }
@@ -148,6 +151,10 @@ impl Running {
 impl Client {
     /// Lets others run.
     async fn pause(&self) {
+        if self.weather.thinks_micros > 0 && self.rng.below(3) == 0 {
+            let pause = Duration::from_micros(self.rng.below(self.weather.thinks_micros));
+            self.runtime.sleep(pause).await;
+        }
         for _ in 0..self.rng.below(4) {
             self.runtime.yield_now().await;
         }
