@@ -24,8 +24,8 @@ use crate::support_file::SupportFile;
 /// How often Raft groups look whether they have a leader, and whether followers lack something.
 const TICK: Duration = Duration::from_millis(25);
 
-/// The same where the last look has found all in order: what changes that is noticed at once.
-const QUIET_TICK: Duration = Duration::from_millis(100);
+/// The same where the last look has found all in order: what changes that is noticed at once ([`Cluster::stir`]).
+const QUIET_TICK: Duration = Duration::from_millis(500);
 
 /// For so long a store gathers what nobody waits for ([`crate::quorum`]), unless it leads.
 const GATHER: Duration = Duration::from_millis(2);
@@ -129,7 +129,7 @@ pub(crate) fn start(inner: &Arc<Inner>, file: SupportFile) {
 /// Asks for support, gives it and withdraws it, until the store has gone or failed.
 async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
     let Some(env) = weak.upgrade().map(|inner| inner.env.clone()) else { return };
-    let mut turns = BTreeMap::new();
+    let (mut turns, mut timer) = (BTreeMap::new(), None);
     loop {
         let Some(inner) = weak.upgrade() else { return };
         if inner.queue.lock().failed {
@@ -139,12 +139,22 @@ async fn keep_alive(weak: Weak<Inner>, mut file: SupportFile) {
         // Support is withdrawn as soon as it has ended.
         let ends_in = inner.cluster.terms.read().ends_in(inner.now_for_liveness());
         drop(inner);
-        let pause = env.runtime.sleep(next_ask.min(ends_in.unwrap_or(next_ask)));
-        let mut frames = tokio::select! {
+        let due = env.clock.monotonic_nanos() + next_ask.min(ends_in.unwrap_or(next_ask)).as_nanos() as u64;
+        // One that is due too early wakes for nothing, once; a new one for each message costs more.
+        if timer.as_ref().is_none_or(|(at, _)| due < *at) {
+            let pause = due.saturating_sub(env.clock.monotonic_nanos());
+            timer = Some((due, env.runtime.sleep(Duration::from_nanos(pause))));
+        }
+        let (_, pause) = timer.as_mut().expect("just set");
+        let frame = tokio::select! {
             biased;
-            frame = env.transport.receive(Channel::Liveness) => vec![frame],
-            () = pause => Vec::new(),
+            frame = env.transport.receive(Channel::Liveness) => Some(frame),
+            () = pause => None,
         };
+        if frame.is_none() {
+            timer = None;
+        }
+        let mut frames = Vec::from_iter(frame);
         // All that came meanwhile, for one write: on a slow disk they would else come faster than they go.
         while let Some(frame) = env.transport.receive(Channel::Liveness).now_or_never() {
             frames.push(frame);
@@ -215,6 +225,7 @@ async fn change_terms(
             Err(error) => tracing::warn!(from, %error, "undecodable liveness message"),
         }
     }
+    let has_begun = terms.begun() != inner.cluster.terms.read().begun();
     let after = terms.keep();
     if after != before {
         let faults = inner.config.faults;
@@ -239,7 +250,8 @@ async fn change_terms(
         }
     }
     drop(terms);
-    if has_withdrawn {
+    // A follower whose support ends or begins anew has to say once more whom it follows.
+    if has_withdrawn || has_begun {
         inner.cluster.stir();
     }
     for (to, answer) in answers {

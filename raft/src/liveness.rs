@@ -163,6 +163,8 @@ pub struct Terms {
     given: BTreeMap<NodeId, Given>,
     got: BTreeMap<NodeId, Got>,
     offsets: BTreeMap<NodeId, Offset>,
+    /// How often support began, by another life or for another epoch.
+    begun: u64,
     started_nanos: u64,
     /// The latest end of what earlier lives have promised.
     promised_before: Timestamp,
@@ -227,6 +229,7 @@ impl Terms {
             given,
             got: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            begun: 0,
             started_nanos: now.nanos,
         })
     }
@@ -374,6 +377,7 @@ impl Terms {
             }
             Some(known) if (known.incarnation, known.epoch) > (got.incarnation, got.epoch) => {}
             _ => {
+                self.begun += 1;
                 self.got.insert(from, got);
             }
         }
@@ -407,6 +411,11 @@ impl Terms {
     /// The epoch in which this store supports `store`, if it does.
     pub fn supports(&self, store: NodeId) -> Option<u64> {
         self.given.get(&store).filter(|given| !given.until.is_zero()).map(|given| given.epoch)
+    }
+
+    /// How often support for this store has begun, by whichever store and life of it.
+    pub fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// What support `store` gives this one.
