@@ -295,12 +295,27 @@ impl Terms {
         if message.format > FORMAT {
             return None;
         }
-        if let Some(give) = message.give {
-            self.take(from, message.incarnation, give);
+        if message.answered_nanos != 0 {
             self.measure(from, message, now);
         }
-        let give = self.promise(from, message.ask?, Timestamp(message.heard_until), now)?;
-        Some(LivenessMessage { give: Some(give), answered_nanos: message.asked_nanos, ..self.message(now) })
+        if let Some(give) = message.give {
+            self.take(from, message.incarnation, give);
+        }
+        let ask = message.ask?;
+        let answer = LivenessMessage { answered_nanos: message.asked_nanos, ..self.message(now) };
+        if self.is_too_far_ahead(ask, now) {
+            // No promise, but word of this store's clock: it has to find out that its own is wrong.
+            return Some(answer);
+        }
+        let give = self.promise(from, ask, Timestamp(message.heard_until), now)?;
+        Some(LivenessMessage { give: Some(give), ..answer })
+    }
+
+    /// Whether a request shows a clock that is further ahead than clocks may be: a promise would hold this store's votes
+    /// for too long. What this one's hybrid clock shows may come from such a clock.
+    fn is_too_far_ahead(&self, ask: Support, now: Now) -> bool {
+        let most = self.config.support.as_micros() as u64 + self.config.max_offset_micros;
+        ask.until > Timestamp::from_micros(now.wall_micros + most).0
     }
 
     /// The answer's sender looked at its wall clock at some time since the request: by what its clock is off
@@ -323,12 +338,6 @@ impl Terms {
     }
 
     fn promise(&mut self, to: NodeId, ask: Support, heard_until: Timestamp, now: Now) -> Option<Support> {
-        // A clock that is further ahead than clocks may be would hold this store's votes for too long. What
-        // this one's hybrid clock shows may come from such a clock.
-        let most = self.config.support.as_micros() as u64 + self.config.max_offset_micros;
-        if ask.until > Timestamp::from_micros(now.wall_micros + most).0 {
-            return None;
-        }
         let (mut until, mut kept, mut said) = (Timestamp(ask.until), Timestamp::ZERO, Timestamp(ask.until));
         let known = self.given.get(&to).copied();
         match known {
@@ -595,10 +604,16 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_too_far_ahead_gets_no_support() {
-        let mut b = begin(None, 0);
-        let a = begin(None, 0);
-        assert_eq!(b.receive(1, &a.ask(2, at(1101)), at(1000)), None);
-        assert!(b.receive(1, &a.ask(2, at(1099)), at(1000)).is_some());
+    fn a_clock_too_far_ahead_gets_no_support_and_is_told() {
+        let (mut a, mut b) = (begin(None, 0), begin(None, 0));
+        let ahead = |ms: u64| Now { nanos: at(ms).nanos, ..at(ms + 101) };
+        for store in [2, 3] {
+            let answer = b.receive(1, &a.ask(store, ahead(1000)), at(1000)).expect("an answer");
+            assert_eq!((answer.give, b.supports(1)), (None, None));
+            a.receive(store, &answer, ahead(1001));
+        }
+        assert_eq!((a.got(2), a.is_off_by(3, ahead(1001))), (None, 101_000));
+        let answer = b.receive(1, &a.ask(2, at(1099)), at(1000)).expect("an answer");
+        assert!(answer.give.is_some());
     }
 }
