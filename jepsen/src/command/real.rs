@@ -19,8 +19,8 @@ pub struct Arguments {
     faults: usize,
     /// Kinds of faults to choose from.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [
-        Kind::Kill, Kind::Pause, Kind::Partition, Kind::Deaf, Kind::Mute, Kind::Hang, Kind::Skew, Kind::Flap,
-        Kind::Drain,
+        Kind::Kill, Kind::Pause, Kind::Partition, Kind::Deaf, Kind::Mute, Kind::Hang, Kind::Skew, Kind::Stray,
+        Kind::Flap, Kind::Drain,
     ])]
     kinds: Vec<Kind>,
     /// What the clients do.

@@ -23,6 +23,8 @@ pub enum Kind {
     Hang,
     /// The clocks of all nodes are off, less than the bound from each other.
     Skew,
+    /// A node's clock is off by more than the bound: it must stop itself, and say why.
+    Stray,
     /// A link between two nodes comes and goes.
     Flap,
     /// SIGTERM, and a start after the end.

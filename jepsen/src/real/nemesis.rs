@@ -15,6 +15,12 @@ use super::timeline::Timeline;
 /// Clocks are off by at most this, so that two are by at most twice as much.
 const SKEW_MICROS: u64 = 40_000;
 
+/// A clock that is off by more than the bound, which is 100 ms, is off by so much at least, and at most.
+const STRAY_MICROS: (u64, u64) = (150_000, 1_000_000);
+
+/// A node whose clock is so stops itself within this time.
+const STRAY_LIMIT: Duration = Duration::from_secs(3);
+
 /// A node that has ended is looked for this often.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -130,6 +136,7 @@ impl Nemesis<'_> {
                 }
                 Ok(())
             }
+            Kind::Stray => self.stray(victim).await,
             Kind::Flap => self.flap(victim).await,
         }
     }
@@ -140,6 +147,31 @@ impl Nemesis<'_> {
         }
         sleep(self.between(1_000, 4_000)).await;
         self.cluster.order(victim, Order::Heal).await
+    }
+
+    /// A clock that is wrong, until its node has stopped itself; it starts with one that is right.
+    async fn stray(&mut self, victim: usize) -> Result<(), String> {
+        let micros = self.rng.between(STRAY_MICROS.0, STRAY_MICROS.1) as i64;
+        let micros = if self.rng.one_in(2) { micros } else { -micros };
+        self.timeline.note(&format!("the clock of node {} is off by {micros} µs", victim + 1));
+        self.cluster.order(victim, Order::Skew(micros)).await?;
+        let deadline = Instant::now() + STRAY_LIMIT;
+        let status = loop {
+            match self.cluster.exited(victim) {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    return Err(format!("node {} goes on with a clock off by {micros} µs", victim + 1));
+                }
+                None => sleep(LOOK).await,
+            }
+        };
+        let words = self.cluster.last_words(victim);
+        if status.success() || !words.contains("this node's clock is off by at least") {
+            return Err(format!("node {} does not say why it ended ({status}):\n{words}", victim + 1));
+        }
+        self.timeline.note(&format!("node {} has stopped itself", victim + 1));
+        sleep(self.between(100, 1_000)).await;
+        self.cluster.launch(victim)
     }
 
     /// The link to one other.
