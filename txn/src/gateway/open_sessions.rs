@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::leaseholder::tenure::SILENCE;
 use crate::wire::{Body, Gateway, OpenLock, OpenSession, Outcome, Request, TxnRef};
 
 /// Locks of a session that are remembered, in bytes, and what is counted for each beside its key.
@@ -18,9 +19,9 @@ const LOOKED_AT: usize = 8;
 /// What is told of all sessions together.
 const TOLD_BYTES: usize = 4 << 20;
 
-/// A leaseholder takes a gateway for dead that says nothing for two seconds ([`crate::leaseholder::tenure`]): who was not
-/// answered for so long does not know whether it still has its locks.
-const CERTAIN: Duration = Duration::from_millis(1_800);
+/// A leaseholder takes a gateway for dead that says nothing for [`SILENCE`]: who was not answered for so long, save for
+/// what telling takes, does not know whether it still has its locks.
+const CERTAIN: Duration = SILENCE.saturating_sub(Duration::from_millis(200));
 
 /// A gateway's transactions with sessions.
 pub struct OpenSessions {

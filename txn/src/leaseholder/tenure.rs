@@ -3,8 +3,8 @@
 //! What a leaseholder has in memory holds under its lease only. A task follows the store's leases: where one is
 //! gained, and its reads are served (a quorum supports it), a leaseholder is made, takes up what earlier ones have left
 //! in the store, gathers what other gateways had there ([`super::resume`]), and is what the node's gateway asks from
-//! then on; where it is lost, the gateway turns to whoever holds the next one, and everything of the tenure is void. Requests that wait under it fail with 40001 or, where they come
-//! from other nodes, are sent on to the next leaseholder.
+//! then on; where it is lost, the gateway turns to whoever holds the next one, and everything of the tenure is void.
+//! Requests that wait under it fail with 40001 or, where they come from other nodes, are sent on to the next leaseholder.
 //!
 //! - Nothing is *read* under a lease that is over: an answer is given only if, after the engine was read, the store
 //!   still serves the read's timestamp ([`Leaseholder::confirm_read`]). What was read before was then read while nobody
@@ -37,7 +37,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A gateway that has something at the leaseholder and says nothing for so long is gone: it announces more often.
-const SILENCE: Duration = Duration::from_secs(2);
+pub const SILENCE: Duration = Duration::from_secs(2);
 
 /// For so long a new leaseholder may not know of all snapshots that other gateways read at.
 const UNKNOWING: Duration = Duration::from_secs(3);

@@ -103,7 +103,7 @@ pub use cairn_kv::seam::NodeId;
 pub use message::*;
 
 /// Newest version of requests and answers that this binary understands; the one it sends.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// No encoded request or answer is longer.
 pub const MAX_MESSAGE_BYTES: usize = (4 << 20) + (1 << 20);
